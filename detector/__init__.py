@@ -1,0 +1,1 @@
+"""detector: LiDAR points in, boxes of cars, people and cyclists out."""
