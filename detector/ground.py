@@ -1,0 +1,181 @@
+"""ground.py: the height of the ground around the sensor, estimated from one frame.
+
+Everything behind it works on heights above this map, so a sensor mounted lower, a slope or a slightly tilted
+sensor change nothing for the network.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..runtime.jit import kernel
+
+CELL = 3.2  # [m] side of a ground cell: wider than a car, so that some ground shows in nearly every cell
+HALF = 56.0  # [m] the map covers the square -HALF..HALF
+CELLS = int(2 * HALF / CELL)
+_FINE = 4  # sub-cells per cell and axis; their lowest points vote for the cell's height
+_NEAR = 22.0  # [m] cells nearer than this vote for the height under the sensor
+_RISE, _FALL = 0.40, 0.60  # [m] accepted step between a cell and what its inner neighbours predict
+
+
+@dataclass(frozen=True)
+class GroundMap:
+    """Heights of the ground at the centres of square cells around the sensor.
+
+    Attributes:
+        heights: (CELLS, CELLS) float32, row along y, column along x [m], in the frame of the points.
+        level: height of the ground under the sensor [m].
+    """
+
+    heights: NDArray[np.float32]
+    level: float
+
+    def at(self, xy: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Return the ground height [m] at xy (N, 2), bilinear between cell centres, clamped at the border."""
+        return interpolate_heights(self.heights, np.ascontiguousarray(xy, dtype=np.float32))
+
+
+@kernel
+def interpolate_height(heights: NDArray[np.float32], x: float, y: float) -> float:
+    """Return the bilinear ground height at one position."""
+    u = min(max((x + HALF) / CELL - 0.5, 0.0), CELLS - 1.001)
+    v = min(max((y + HALF) / CELL - 0.5, 0.0), CELLS - 1.001)
+    i, j = int(v), int(u)
+    a, b = v - i, u - j
+    low = heights[i, j] * (1 - b) + heights[i, j + 1] * b
+    high = heights[i + 1, j] * (1 - b) + heights[i + 1, j + 1] * b
+    return low * (1 - a) + high * a
+
+
+@kernel
+def interpolate_heights(heights: NDArray[np.float32], xy: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the bilinear ground heights at xy (N, 2)."""
+    out = np.empty(len(xy), np.float32)
+    for n in range(len(xy)):
+        out[n] = interpolate_height(heights, xy[n, 0], xy[n, 1])
+    return out
+
+
+@kernel
+def find_lowest(points: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the lowest z in each fine cell, (CELLS * _FINE)^2 float32; inf where there is no point."""
+    size = CELLS * _FINE
+    lowest = np.full((size, size), np.inf, np.float32)
+    scale = _FINE / CELL
+    for n in range(len(points)):
+        x, y, z = points[n, 0], points[n, 1], points[n, 2]
+        if not (abs(x) < HALF and abs(y) < HALF and abs(z) < 50.0):
+            continue
+        i = min(int((y + HALF) * scale), size - 1)
+        j = min(int((x + HALF) * scale), size - 1)
+        if z < lowest[i, j]:
+            lowest[i, j] = z
+    return lowest
+
+
+@kernel
+def collect_candidates(lowest: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return each cell's lower quartile of its fine cells' lowest points; NaN where fewer than two are hit.
+
+    The quartile forgives a stray return below the ground, and cars and walls that fill part of the cell.
+    """
+    candidates = np.full((CELLS, CELLS), np.nan, np.float32)
+    values = np.empty(_FINE * _FINE, np.float32)
+    for i in range(CELLS):
+        for j in range(CELLS):
+            count = 0
+            for a in range(_FINE):
+                for b in range(_FINE):
+                    z = lowest[i * _FINE + a, j * _FINE + b]
+                    if z < np.inf:
+                        values[count] = z
+                        count += 1
+            if count >= 2:
+                ordered = np.sort(values[:count])
+                candidates[i, j] = ordered[count // 4]
+    return candidates
+
+
+@kernel
+def grow_map(candidates: NDArray[np.float32], level: float, order: NDArray[np.int32]) -> NDArray[np.float32]:
+    """Return cell heights grown outwards from the sensor.
+
+    A cell takes its candidate where that continues what the cells nearer to the sensor show, else their
+    prediction: a roof or a wall is not ground, and a cell without points continues its neighbours.
+    """
+    heights = np.full((CELLS, CELLS), np.nan, np.float32)
+    middle = (CELLS - 1) / 2
+    for n in range(len(order)):
+        i, j = order[n, 0], order[n, 1]
+        reach = (i - middle) ** 2 + (j - middle) ** 2
+        total, weight = 0.0, 0.0
+        for di in range(-2, 3):
+            for dj in range(-2, 3):
+                a, b = i + di, j + dj
+                if (di or dj) and 0 <= a < CELLS and 0 <= b < CELLS and not np.isnan(heights[a, b]):
+                    w = 1.0 / (di * di + dj * dj)
+                    total += w * heights[a, b]
+                    weight += w
+        predicted = total / weight if weight > 0 and reach > 3.0 else level
+        z = candidates[i, j]
+        if not np.isnan(z) and -_FALL < z - predicted < _RISE:
+            heights[i, j] = z
+        else:
+            heights[i, j] = predicted
+    smooth = np.empty_like(heights)
+    for i in range(CELLS):
+        for j in range(CELLS):
+            total, weight = 0.0, 0.0
+            for di in range(-1, 2):
+                for dj in range(-1, 2):
+                    a, b = i + di, j + dj
+                    if 0 <= a < CELLS and 0 <= b < CELLS:
+                        w = (2.0 - abs(di)) * (2.0 - abs(dj))
+                        total += w * heights[a, b]
+                        weight += w
+            smooth[i, j] = total / weight
+    return smooth
+
+
+def _outward_order() -> NDArray[np.int32]:
+    i, j = np.mgrid[0:CELLS, 0:CELLS]
+    middle = (CELLS - 1) / 2
+    distance = np.hypot(i - middle, j - middle).ravel()
+    first = np.argsort(distance, kind="stable")
+    return np.stack([i.ravel()[first], j.ravel()[first]], 1).astype(np.int32)
+
+
+_ORDER = _outward_order()
+_CENTRES = (np.arange(CELLS) + 0.5) * CELL - HALF
+_NEAR_CELLS = np.hypot(_CENTRES[:, None], _CENTRES[None]) < _NEAR
+
+
+def _level_of(candidates: NDArray[np.float32]) -> float:
+    near = candidates[_NEAR_CELLS]
+    near = near[np.isfinite(near)]
+    if not len(near):
+        near = candidates[np.isfinite(candidates)]
+    return float(np.quantile(near, 0.4)) if len(near) else 0.0
+
+
+def estimate_ground(points: NDArray[np.float32], *, level: float | None = None) -> GroundMap:
+    """Estimate the ground around the sensor.
+
+    Args:
+        points: (N, >=3) float32 x, y, z [m]; rows with non-finite or absurd values are ignored.
+        level: known height of the ground under the sensor [m]; None estimates it from the frame.
+
+    Returns:
+        The map; flat at `level` (or 0) where no point says otherwise.
+    """
+    candidates = collect_candidates(find_lowest(points))
+    start = _level_of(candidates) if level is None else float(level)
+    return GroundMap(grow_map(candidates, start, _ORDER), start)
+
+
+def estimate_ground_height(points: NDArray[np.float32]) -> float:
+    """Return the height of the ground under the sensor [m], such as -1.73 for KITTI; 0 for an empty frame."""
+    return _level_of(collect_candidates(find_lowest(np.ascontiguousarray(points, dtype=np.float32))))
