@@ -1,1 +1,1 @@
-"""tools"""
+"""tools: what people start: the command line and the benchmarks."""
