@@ -1,0 +1,104 @@
+"""architecture.py: the network as data: which sparse convolution follows which, read by training and inference."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..runtime.errors import ConfigError
+
+KINDS = ("submanifold", "dilating", "strided", "transposed")
+INPUT = "pillars"  # name of the encoder's output
+REGRESSION = 10  # offset x, y [cells], z [m], log l, w, h, sin 2 yaw, cos 2 yaw, direction, quality
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One sparse convolution, with bias (folded batch norm) and, except in the head's last layer, ReLU.
+
+    Attributes:
+        name: unique within the network.
+        kind: one of KINDS.
+        inputs: names of the layers (or INPUT) whose outputs it reads; several are concatenated over the union
+            of their active sites.
+        in_channels, out_channels: channels, the former summed over `inputs`.
+        kernel: side of the square kernel.
+        stride: step of a strided or transposed layer, else 1.
+        relu: whether ReLU follows.
+    """
+
+    name: str
+    kind: str
+    inputs: tuple[str, ...]
+    in_channels: int
+    out_channels: int
+    kernel: int = 3
+    stride: int = 1
+    relu: bool = True
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A network: encoder width, layers in the order they run, and the step from pillars to output cells.
+
+    Raises:
+        ConfigError: a layer names an unknown kind or input, or its channels do not add up.
+    """
+
+    encoder_channels: int
+    layers: tuple[Layer, ...]
+    output_stride: int
+
+    def __post_init__(self) -> None:
+        channels = {INPUT: self.encoder_channels}
+        for layer in self.layers:
+            if layer.kind not in KINDS:
+                raise ConfigError(f"layer '{layer.name}': unknown kind '{layer.kind}', expected one of {KINDS}")
+            missing = [i for i in layer.inputs if i not in channels]
+            if missing or not layer.inputs:
+                raise ConfigError(f"layer '{layer.name}': inputs {missing} are not computed before it")
+            total = sum(channels[i] for i in layer.inputs)
+            if total != layer.in_channels:
+                raise ConfigError(f"layer '{layer.name}': in_channels is {layer.in_channels}, its inputs bring {total}")
+            if layer.name in channels:
+                raise ConfigError(f"layer name '{layer.name}' is used twice")
+            channels[layer.name] = layer.out_channels
+        if not self.layers:
+            raise ConfigError("the network has no layers")
+
+
+@dataclass(frozen=True)
+class Widths:
+    """Channels and depths from which `build_architecture` makes the edge-size network."""
+
+    encoder: int = 48
+    blocks: tuple[int, int, int] = (32, 64, 96)
+    depths: tuple[int, int, int] = (2, 3, 4)
+    dilating: int = 2
+    ups: tuple[int, int] = (32, 64)
+    shared: int = 64
+
+
+def build_architecture(widths: Widths, classes: int) -> Architecture:
+    """Return the edge network: submanifold at stride 1 and 2, dilating at stride 4, head at stride 2.
+
+    The first two blocks keep the active set (SpConv-S), where it is small and fine; the third dilates, so that
+    the centre of a car that shows only one side becomes active.
+    """
+    first, second, third = widths.blocks
+    layers = []
+    source, width = INPUT, widths.encoder
+    for index in range(widths.depths[0]):
+        layers.append(Layer(f"block1.{index}", "submanifold", (source,), width, first))
+        source, width = layers[-1].name, first
+    for block, channels, depth in ((2, second, widths.depths[1]), (3, third, widths.depths[2])):
+        layers.append(Layer(f"block{block}.0", "strided", (source,), width, channels, stride=2))
+        for index in range(1, depth + 1):
+            kind = "dilating" if block == 3 and index <= widths.dilating else "submanifold"
+            layers.append(Layer(f"block{block}.{index}", kind, (layers[-1].name,), channels, channels))
+        source, width = layers[-1].name, channels
+    fine = f"block2.{widths.depths[1]}"
+    layers.append(Layer("up2", "submanifold", (fine,), second, widths.ups[0], kernel=1))
+    layers.append(Layer("up4", "transposed", (source,), third, widths.ups[1], kernel=2, stride=2))
+    layers.append(Layer("shared", "submanifold", ("up2", "up4"), sum(widths.ups), widths.shared))
+    layers.append(Layer("head", "submanifold", ("shared",), widths.shared, classes + REGRESSION, relu=False))
+    return Architecture(widths.encoder, tuple(layers), output_stride=2)
