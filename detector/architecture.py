@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import get_args
 
 from ..runtime.errors import ConfigError
+from ..runtime.sparse import Kind
 
-KINDS = ("submanifold", "dilating", "strided", "transposed")
+KINDS: tuple[Kind, ...] = get_args(Kind)
 INPUT = "pillars"  # name of the encoder's output
 REGRESSION = 10  # offset x, y [cells], z [m], log l, w, h, sin 2 yaw, cos 2 yaw, direction, quality
 
@@ -27,7 +29,7 @@ class Layer:
     """
 
     name: str
-    kind: str
+    kind: Kind
     inputs: tuple[str, ...]
     in_channels: int
     out_channels: int
@@ -93,7 +95,7 @@ def build_architecture(widths: Widths, classes: int) -> Architecture:
     for block, channels, depth in ((2, second, widths.depths[1]), (3, third, widths.depths[2])):
         layers.append(Layer(f"block{block}.0", "strided", (source,), width, channels, stride=2))
         for index in range(1, depth + 1):
-            kind = "dilating" if block == 3 and index <= widths.dilating else "submanifold"
+            kind: Kind = "dilating" if block == 3 and index <= widths.dilating else "submanifold"
             layers.append(Layer(f"block{block}.{index}", kind, (layers[-1].name,), channels, channels))
         source, width = layers[-1].name, channels
     fine = f"block2.{widths.depths[1]}"

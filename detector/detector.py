@@ -1,0 +1,131 @@
+"""detector.py: the detector: points of one frame in, boxes out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..runtime.errors import UsageError
+from ..runtime.sparse import PillarGrid
+from ..runtime.threads import resolve_threads, thread_budget
+from .checkpoints import Checkpoint, Manifest, find_model, load_checkpoint
+from .decoding import decode
+from .detections import Detections
+from .encoder import encode
+from .ground import estimate_ground
+from .network import Network
+from .pillars import pillarise
+
+STAGES = ("ground", "pillars", "encoder", "network", "decoding")
+PRECISIONS = ("fp32",)
+
+
+@dataclass(frozen=True)
+class StageTimes:
+    """Wall time of each stage of one frame [s]."""
+
+    names: tuple[str, ...]
+    seconds: tuple[float, ...]
+
+    @property
+    def total(self) -> float:
+        """Sum over the stages [s]."""
+        return sum(self.seconds)
+
+
+class Detector:
+    """A loaded model; calls keep no state, so frames may come in any order.
+
+    Args:
+        checkpoint: manifest and weights.
+        threads: Numba threads per call; None for all available.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, *, threads: int | None = None) -> None:
+        self.manifest: Manifest = checkpoint.manifest
+        self.threads = resolve_threads(threads)
+        self._encoder = checkpoint.encoder
+        self._network = Network(checkpoint.manifest.architecture, checkpoint.layers)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of the labels."""
+        return self.manifest.classes
+
+    @property
+    def default_score(self) -> float:
+        """Score below which detections are left out by default."""
+        return self.manifest.score
+
+    def detect(
+        self, points: NDArray[np.floating], *, score: float | None = None, ground: float | None = None
+    ) -> Detections:
+        """Find the objects of one frame.
+
+        Args:
+            points: (N, >=3) float: x forward, y left, z up [m] in the sensor's frame; further columns (intensity)
+                are not used. Rows that are not finite are ignored; N may be 0.
+            score: leave out detections below it; None takes the model's default.
+            ground: height of the ground under the sensor [m], such as -1.73; None estimates it from the frame.
+
+        Raises:
+            UsageError: `points` has another shape or type, or `score` is not in 0..1.
+        """
+        return self.detect_timed(points, score=score, ground=ground)[0]
+
+    def detect_timed(
+        self, points: NDArray[np.floating], *, score: float | None = None, ground: float | None = None
+    ) -> tuple[Detections, StageTimes]:
+        """As `detect`, with the wall time of each stage."""
+        cloud = _check_points(points)
+        threshold = self.default_score if score is None else score
+        if not 0.0 <= threshold <= 1.0:
+            raise UsageError(f"score must lie in 0..1, got {score}")
+        geometry, architecture = self.manifest.geometry, self.manifest.architecture
+        with thread_budget(self.threads):
+            clock = [perf_counter()]
+            surface = estimate_ground(cloud, level=ground)
+            clock.append(perf_counter())
+            pillars = pillarise(cloud, surface, geometry)
+            clock.append(perf_counter())
+            grid = PillarGrid.from_coords(pillars.coords, encode(pillars, self._encoder), pillars.shape)
+            clock.append(perf_counter())
+            head = self._network.run(grid)
+            clock.append(perf_counter())
+            cell = geometry.size * architecture.output_stride
+            found = decode(head, geometry, cell, self.classes, surface, threshold)
+            clock.append(perf_counter())
+        return found, StageTimes(STAGES, tuple(float(t) for t in np.diff(clock)))
+
+
+def _check_points(points: NDArray[np.floating]) -> NDArray[np.float32]:
+    array = np.asarray(points)
+    if array.ndim != 2 or array.shape[1] < 3:
+        raise UsageError(f"points must have shape (N, >=3): x, y, z and intensity in columns; got {array.shape}")
+    if array.dtype.kind not in "fiu":
+        raise UsageError(f"points must be numbers, got dtype {array.dtype}")
+    with np.errstate(over="ignore"):  # a coordinate too large for float32 becomes inf and is ignored
+        return np.ascontiguousarray(array[:, :3], dtype=np.float32)
+
+
+def load(
+    name_or_path: str | Path = "default", *, precision: str = "fp32", threads: int | None = None
+) -> Detector:
+    """Load a detector.
+
+    Args:
+        name_or_path: an embedded model ("default", "synthetic") or a model folder.
+        precision: "fp32".
+        threads: Numba threads per call; None for all available.
+
+    Raises:
+        ModelError: no such model, or a damaged one.
+        UsageError: an unknown precision or thread count.
+    """
+    if precision not in PRECISIONS:
+        raise UsageError(f"precision must be one of {', '.join(PRECISIONS)}, got '{precision}'")
+    return Detector(load_checkpoint(find_model(name_or_path)), threads=threads)

@@ -1,0 +1,188 @@
+"""samples.py: from scans to batches: augmentation, pillars, the rules of every layer, and targets."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ...runtime.sparse import PillarGrid, Rulebook, concatenate
+from ..architecture import INPUT, Architecture
+from ..ground import estimate_ground
+from ..network import RuleCache
+from ..pillars import PillarGeometry, Pillars, pillarise
+from .augment import Augmentation, LabelledScan, Snippet, cut_snippets, move_scan, paste_objects, thin_scan
+from .losses import TargetBatch
+from .network import Batch, LayerTable
+from .targets import Targets, build_targets
+
+_PASTED = ("pedestrian", "pedestrian", "cyclist")  # classes that streets show too seldom
+
+
+@dataclass(frozen=True)
+class LayerRules:
+    """The rules of one layer in one sample; `merges` as in LayerTable, with -1 for none."""
+
+    rulebook: Rulebook
+    merges: tuple[NDArray[np.int32], ...]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One training sample."""
+
+    pillars: Pillars
+    rules: tuple[LayerRules, ...]
+    targets: Targets
+
+
+def trace_rules(architecture: Architecture, coords: NDArray[np.int32], shape: tuple[int, int]) -> list[LayerRules]:
+    """Return the rules of every layer for the active pillars `coords` (P, 2), row-major."""
+    sites = {INPUT: PillarGrid.from_coords(coords, np.zeros((len(coords), 1), np.float32), shape)}
+    cache = RuleCache()
+    rules = []
+    for layer in architecture.layers:
+        merges: tuple[NDArray[np.int32], ...] = ()
+        grid = sites[layer.inputs[0]]
+        if len(layer.inputs) > 1:
+            # The engine's own concatenation tells where each input's rows go: ranks ride along as a channel.
+            ranked = [
+                sites[name].with_features(np.arange(1, len(sites[name]) + 1, dtype=np.float32)[:, None])
+                for name in layer.inputs
+            ]
+            grid = concatenate(ranked)
+            merges = tuple(grid.features[:, k].astype(np.int32) - 1 for k in range(len(layer.inputs)))
+        book = cache.find(grid, layer)
+        sites[layer.name] = PillarGrid(
+            book.row_ptr, book.cols, np.zeros((len(book.cols), 1), np.float32), book.shape
+        )
+        rules.append(LayerRules(book, merges))
+    return rules
+
+
+def _coords_of(book: Rulebook) -> NDArray[np.int32]:
+    rows = np.repeat(np.arange(book.shape[0], dtype=np.int32), np.diff(book.row_ptr))
+    return np.stack([rows, book.cols], 1)
+
+
+def build_sample(
+    scan: LabelledScan, architecture: Architecture, geometry: PillarGeometry, classes: tuple[str, ...]
+) -> Sample | None:
+    """Turn a scan into a sample; None when no point falls into the grid."""
+    ground = estimate_ground(scan.points)
+    pillars = pillarise(scan.points, ground, geometry)
+    if len(pillars) < 16:
+        return None
+    rules = trace_rules(architecture, pillars.coords, pillars.shape)
+    boxes = scan.boxes.copy()
+    boxes[:, 2] -= ground.at(boxes[:, :2].astype(np.float32))
+    inside = scan.owners[pillars.order]
+    counts = np.bincount(inside[inside >= 0], minlength=len(boxes))
+    head = rules[-1].rulebook
+    cell = geometry.size * architecture.output_stride
+    targets = build_targets(boxes, scan.labels, counts, _coords_of(head), head.shape, geometry, cell, classes)
+    return Sample(pillars, tuple(rules), targets)
+
+
+def _collate_layer(parts: Sequence[LayerRules]) -> LayerTable:
+    inputs = np.cumsum([0] + [len(p.rulebook.in_cols) for p in parts])
+    total_in, total_out = int(inputs[-1]), sum(len(p.rulebook.cols) for p in parts)
+    forward = np.concatenate(
+        [
+            np.where(p.rulebook.neighbours >= 0, p.rulebook.neighbours + first, total_in)
+            for p, first in zip(parts, inputs, strict=False)
+        ]
+    ).astype(np.int32)
+    taps = forward.shape[1]
+    backward = np.full((total_in + 1, taps), total_out, np.int32)
+    backward[forward, np.arange(taps)] = np.arange(total_out, dtype=np.int32)[:, None]
+    merges = []
+    for k in range(len(parts[0].merges)):
+        sizes = [int(p.merges[k].max(initial=-1)) + 1 for p in parts]
+        firsts = np.cumsum([0, *sizes])
+        rows = [np.where(p.merges[k] >= 0, p.merges[k] + f, firsts[-1]) for p, f in zip(parts, firsts, strict=False)]
+        merges.append(torch.from_numpy(np.concatenate(rows).astype(np.int32)))
+    return LayerTable(torch.from_numpy(forward), torch.from_numpy(backward[:-1].copy()), tuple(merges))
+
+
+def collate_inputs(pillars: Sequence[Pillars], rules: Sequence[Sequence[LayerRules]]) -> Batch:
+    """Join the pillars and rules of several samples."""
+    points = [torch.from_numpy(p.point_features) for p in pillars]
+    features = [torch.from_numpy(p.pillar_features) for p in pillars]
+    first = np.cumsum([0] + [len(p) for p in pillars])
+    member = [np.repeat(np.arange(len(p)) + f, np.diff(p.starts)) for p, f in zip(pillars, first, strict=False)]
+    tables = tuple(_collate_layer(layer) for layer in zip(*rules, strict=True))
+    return Batch(torch.cat(points), torch.cat(features), torch.from_numpy(np.concatenate(member)), tables)
+
+
+def collate_samples(samples: Sequence[Sample]) -> tuple[Batch, TargetBatch]:
+    """Join samples to a batch."""
+    batch = collate_inputs([s.pillars for s in samples], [s.rules for s in samples])
+    active = np.cumsum([0] + [len(s.targets.heatmap) for s in samples])
+    cells = [s.targets.cells + first for s, first in zip(samples, active, strict=False)]
+
+    def join(parts: list[NDArray[np.float32]]) -> Tensor:
+        return torch.from_numpy(np.concatenate(parts))
+
+    return batch, TargetBatch(
+        join([s.targets.heatmap for s in samples]),
+        join([s.targets.weight for s in samples]),
+        torch.from_numpy(np.concatenate(cells)),
+        join([s.targets.boxes for s in samples]),
+        join([s.targets.share for s in samples]),
+    )
+
+
+class SnippetBank:
+    """Recent people and cyclists of other scans, to be pasted."""
+
+    def __init__(self, size: int = 400) -> None:
+        self._bank = {label: deque[Snippet](maxlen=size) for label in set(_PASTED)}
+
+    def learn(self, scan: LabelledScan) -> None:
+        """Remember the objects of `scan`."""
+        for snippet in cut_snippets(scan, _PASTED):
+            self._bank[snippet.label].append(snippet)
+
+    def draw(self, mean: float, rng: np.random.Generator) -> list[Snippet]:
+        """Return a Poisson number of snippets."""
+        drawn = []
+        for _ in range(rng.poisson(mean)):
+            shelf = self._bank[_PASTED[rng.integers(len(_PASTED))]]
+            if shelf:
+                drawn.append(shelf[rng.integers(len(shelf))])
+        return drawn
+
+
+def augment_scan(
+    scan: LabelledScan, bank: SnippetBank, settings: Augmentation, rng: np.random.Generator
+) -> LabelledScan:
+    """Paste, thin and move a scan; the bank learns its objects first."""
+    pasted = paste_objects(scan, bank.draw(settings.paste, rng), rng)
+    bank.learn(scan)
+    return move_scan(thin_scan(pasted, settings, rng), settings, rng)
+
+
+def stream_batches(
+    scans: Iterator[tuple[LabelledScan, np.random.Generator]],
+    architecture: Architecture,
+    geometry: PillarGeometry,
+    classes: tuple[str, ...],
+    settings: Augmentation,
+    batch_size: int,
+) -> Iterator[tuple[Batch, TargetBatch]]:
+    """Yield batches for ever, or until the scans end."""
+    bank = SnippetBank()
+    waiting: list[Sample] = []
+    for scan, rng in scans:
+        sample = build_sample(augment_scan(scan, bank, settings, rng), architecture, geometry, classes)
+        if sample is not None:
+            waiting.append(sample)
+        if len(waiting) == batch_size:
+            yield collate_samples(waiting)
+            waiting = []
