@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 
 class Material(IntEnum):
@@ -84,7 +85,14 @@ _BOX_FACES = np.array(
 
 
 def box_mesh(
-    length: float, width: float, height: float, material: Material, *, x: float = 0.0, y: float = 0.0, z: float = 0.0
+    length: float,
+    width: float,
+    height: float,
+    material: Material,
+    *,
+    x: float = 0.0,
+    y: float = 0.0,
+    z: float = 0.0,
 ) -> Mesh:
     """Return a box whose footprint is centred on (x, y) and whose bottom lies at z [m]."""
     return build_mesh(_BOX_VERTICES * [length, width, height] + [x, y, z], _BOX_FACES, material)
@@ -110,10 +118,15 @@ def tube_mesh(
     y = np.cross(z, x)
     angle = np.arange(sides) * 2 * np.pi / sides
     ring = np.cos(angle)[:, None] * x + np.sin(angle)[:, None] * y
-    vertices = np.concatenate([p + radius * ring, q + (radius if end_radius is None else end_radius) * ring, [p, q]])
+    vertices = np.concatenate(
+        [p + radius * ring, q + (radius if end_radius is None else end_radius) * ring, [p, q]]
+    )
     i = np.arange(sides)
     j = (i + 1) % sides
-    caps = [np.stack([i, j, np.full(sides, 2 * sides)], 1), np.stack([sides + i, sides + j, np.full(sides, 2 * sides + 1)], 1)]
+    caps = [
+        np.stack([i, j, np.full(sides, 2 * sides)], 1),
+        np.stack([sides + i, sides + j, np.full(sides, 2 * sides + 1)], 1),
+    ]
     return build_mesh(vertices, np.concatenate([grid_faces(2, sides, closed=True), *caps]), material)
 
 
@@ -123,5 +136,117 @@ def ellipsoid_mesh(
     """Return an ellipsoid with `radii` (x, y, z) about `centre` [m]."""
     u = np.linspace(0, np.pi, bands + 1)[:, None]
     v = np.arange(sides) * 2 * np.pi / sides
-    unit = np.stack([np.sin(u) * np.cos(v), np.sin(u) * np.sin(v), np.cos(u) * np.ones(sides)], -1).reshape(-1, 3)
-    return build_mesh(unit * np.asarray(radii) + np.asarray(centre), grid_faces(bands + 1, sides, closed=True), material)
+    unit = np.stack([np.sin(u) * np.cos(v), np.sin(u) * np.sin(v), np.cos(u) * np.ones(sides)], -1).reshape(
+        -1, 3
+    )
+    return build_mesh(
+        unit * np.asarray(radii) + np.asarray(centre), grid_faces(bands + 1, sides, closed=True), material
+    )
+
+
+@lru_cache(maxsize=64)
+def _loft_faces(rows: int, columns: int) -> NDArray[np.int64]:
+    """Return the faces of a closed loft of (rows, columns) vertices: the skin, row by row, then both end caps."""
+    fan = np.arange(1, columns - 1)
+    front = np.stack([np.zeros_like(fan), fan, fan + 1], 1)
+    caps = [front[:, ::-1], front + (rows - 1) * columns]
+    return np.concatenate([grid_faces(rows, columns, closed=True), *caps])
+
+
+def loft_mesh(rings: NDArray[np.float64], material: Material | NDArray[np.int16]) -> Mesh:
+    """Return the skin over a row of closed rings, with flat caps on the first and the last.
+
+    Args:
+        rings: (R, S, 3) vertices [m]; each ring is roughly convex.
+        material: one for all faces, or (F,) with F = 2 (R - 1) S + 2 (S - 2): skin row by row, then the caps.
+    """
+    rows, columns = rings.shape[:2]
+    faces = _loft_faces(rows, columns)
+    materials = (
+        np.full(len(faces), material, np.int16) if np.ndim(material) == 0 else np.asarray(material, np.int16)
+    )
+    return Mesh(rings.reshape(-1, 3), faces, materials)
+
+
+def tubes_mesh(
+    starts: ArrayLike,
+    ends: ArrayLike,
+    radii: ArrayLike,
+    end_radii: ArrayLike,
+    materials: Material | Sequence[int],
+    *,
+    sides: int = 6,
+) -> Mesh:
+    """Return many capped tubes at once, far faster than one `tube_mesh` each.
+
+    Args:
+        starts, ends: (T, 3) axis end points [m].
+        radii, end_radii: (T,) radius at the start and at the end [m].
+        materials: one for all, or (T,).
+        sides: corners of the cross-section.
+    """
+    p, q = np.asarray(starts, float), np.asarray(ends, float)
+    axis = q - p
+    axis /= np.sqrt((axis * axis).sum(1, keepdims=True)) + 1e-9
+    # Any two unit vectors across the axis: start from the world axis that is least aligned with it.
+    x, y, z = axis.T
+    upright = np.abs(z) > 0.7
+    zero = np.zeros_like(x)
+    across = np.where(upright[:, None], np.stack([z, zero, -x], 1), np.stack([-y, x, zero], 1))
+    across /= np.sqrt((across * across).sum(1, keepdims=True)) + 1e-9
+    other = np.stack(
+        [
+            y * across[:, 2] - z * across[:, 1],
+            z * across[:, 0] - x * across[:, 2],
+            x * across[:, 1] - y * across[:, 0],
+        ],
+        1,
+    )
+    angle = (np.arange(sides) + 0.5) * (2 * np.pi / sides)
+    circle = np.cos(angle)[:, None] * across[:, None] + np.sin(angle)[:, None] * other[:, None]  # (T, S, 3)
+    start_ring = p[:, None] + np.asarray(radii, float).reshape(-1, 1, 1) * circle
+    end_ring = q[:, None] + np.asarray(end_radii, float).reshape(-1, 1, 1) * circle
+    vertices = np.stack([start_ring, end_ring], 1).reshape(-1, 3)
+    return _repeated_mesh(vertices, _loft_faces(2, sides), 2 * sides, len(p), materials)
+
+
+def boxes_mesh(sizes: ArrayLike, bottoms: ArrayLike, materials: Material | Sequence[int]) -> Mesh:
+    """Return many axis-aligned boxes at once.
+
+    Args:
+        sizes: (B, 3) length, width, height [m].
+        bottoms: (B, 3) centre of the bottom face [m].
+        materials: one for all, or (B,).
+    """
+    size, bottom = np.asarray(sizes, float), np.asarray(bottoms, float)
+    vertices = (_BOX_VERTICES * size[:, None] + bottom[:, None]).reshape(-1, 3)
+    return _repeated_mesh(vertices, _BOX_FACES, 8, len(size), materials)
+
+
+def _repeated_mesh(
+    vertices: NDArray[np.float64],
+    faces: NDArray[np.int64],
+    stride: int,
+    count: int,
+    materials: Material | Sequence[int],
+) -> Mesh:
+    """Return `count` copies of one topology over consecutive blocks of `stride` vertices."""
+    all_faces = (faces + np.arange(count)[:, None, None] * stride).reshape(-1, 3)
+    each = np.broadcast_to(np.asarray(materials, np.int16), (count,))
+    return Mesh(vertices, all_faces, np.repeat(each, len(faces)))
+
+
+def rotated_mesh(mesh: Mesh, angle: float, *, axis: int, pivot: Sequence[float] = (0.0, 0.0, 0.0)) -> Mesh:
+    """Return the mesh turned by `angle` [rad], right-handed, about coordinate axis 0, 1 or 2 through `pivot` [m]."""
+    i, j = (axis + 1) % 3, (axis + 2) % 3
+    c, s = np.cos(angle), np.sin(angle)
+    moved = mesh.vertices - np.asarray(pivot, float)
+    turned = moved.copy()
+    turned[:, i] = moved[:, i] * c - moved[:, j] * s
+    turned[:, j] = moved[:, i] * s + moved[:, j] * c
+    return Mesh(turned + np.asarray(pivot, float), mesh.faces, mesh.materials)
+
+
+def shifted_mesh(mesh: Mesh, x: float, y: float, z: float) -> Mesh:
+    """Return the mesh moved by (x, y, z) [m]."""
+    return Mesh(mesh.vertices + [x, y, z], mesh.faces, mesh.materials)
