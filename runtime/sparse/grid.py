@@ -1,0 +1,264 @@
+"""grid.py: PillarGrid, a sparse bird's-eye feature map in compressed pillar rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import UsageError
+from ..jit import kernel, parallel_kernel, prange
+
+Int32 = npt.NDArray[np.int32]
+Features = npt.NDArray[Any]  # float32, or uint8 on the integer path
+
+FEATURE_DTYPES = (np.dtype(np.float32), np.dtype(np.uint8))
+_ROWS_PER_TASK = 256  # rows that one parallel iteration copies; large enough to hide its start-up
+
+
+@dataclass(frozen=True, eq=False)
+class PillarGrid:
+    """Active pillars of an (H, W) grid in row-major order, each with a channel vector.
+
+    Compressed pillar rows are the CSR form of the occupancy bitmap: a pillar's address is its rank, so no
+    table from coordinates to addresses exists. Use `from_coords` unless the arrays are already in this form;
+    the constructor checks shapes and dtypes, not the order of the columns.
+
+    Attributes:
+        row_ptr: (H + 1) int32, rank of the first pillar of each row; the last entry is P.
+        cols: (P) int32, ascending within a row.
+        features: (P, C) float32 or uint8, contiguous.
+        shape: (H, W).
+
+    Raises:
+        UsageError: an array has the wrong shape or dtype.
+    """
+
+    row_ptr: Int32
+    cols: Int32
+    features: Features
+    shape: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        height, width = _checked_shape(self.shape)
+        object.__setattr__(self, "shape", (height, width))
+        object.__setattr__(self, "features", _checked_features(self.features, self.cols.size))
+        for name, array, size in (("row_ptr", self.row_ptr, height + 1), ("cols", self.cols, self.cols.size)):
+            if array.dtype != np.int32 or array.shape != (size,) or not array.flags.c_contiguous:
+                raise UsageError(
+                    f"{name} must be a contiguous int32 array of shape ({size},), "
+                    f"got {array.dtype} of shape {array.shape}"
+                )
+        if self.row_ptr[0] != 0 or self.row_ptr[-1] != self.cols.size:
+            raise UsageError(
+                f"row_ptr must run from 0 to the {self.cols.size} pillars of cols, "
+                f"got {self.row_ptr[0]} to {self.row_ptr[-1]}"
+            )
+
+    @classmethod
+    def from_coords(
+        cls, coords: npt.ArrayLike, features: npt.ArrayLike, shape: tuple[int, int]
+    ) -> PillarGrid:
+        """Build a grid from coordinates in any order.
+
+        Args:
+            coords: (P, 2) int32 (row, col), each cell at most once.
+            features: (P, C) float32 or uint8, in the order of `coords`.
+            shape: (H, W).
+
+        Raises:
+            UsageError: wrong shapes or dtypes, a coordinate outside the grid, or a cell named twice.
+        """
+        height, width = _checked_shape(shape)
+        sites = np.asarray(coords)
+        if sites.ndim != 2 or sites.shape[1] != 2 or sites.dtype.kind not in "iu":
+            raise UsageError(
+                f"coords must be (P, 2) int32 rows of (row, col), got {sites.dtype} of shape {sites.shape}"
+            )
+        values = _checked_features(features, len(sites))
+        outside = ((sites < 0) | (sites >= (height, width))).any(axis=1)
+        if outside.any():
+            first = int(outside.argmax())
+            raise UsageError(
+                f"coordinate {first} is ({sites[first, 0]}, {sites[first, 1]}), outside the grid of "
+                f"{height} rows and {width} columns; clip or drop the pillars outside the range first"
+            )
+        row_ptr, order = _sort_sites(np.ascontiguousarray(sites, dtype=np.int32), height, width)
+        cols = np.ascontiguousarray(sites[order, 1], dtype=np.int32)
+        repeated = _find_repeated(row_ptr, cols)
+        if repeated >= 0:
+            row, col = sites[order[repeated]]
+            raise UsageError(
+                f"cell (row {row}, col {col}) is named more than once; merge its points into one pillar first"
+            )
+        return cls(row_ptr, cols, values[order], (height, width))
+
+    @classmethod
+    def full(cls, shape: tuple[int, int], features: npt.ArrayLike) -> PillarGrid:
+        """Build a grid with all H · W cells active; `features` (H · W, C) in row-major order."""
+        height, width = _checked_shape(shape)
+        row_ptr = np.arange(height + 1, dtype=np.int32) * np.int32(width)
+        cols = np.tile(np.arange(width, dtype=np.int32), height)
+        return cls(row_ptr, cols, _checked_features(features, height * width), (height, width))
+
+    @property
+    def coords(self) -> Int32:
+        """(P, 2) int32 (row, col) of the pillars, in row-major order."""
+        rows = np.repeat(np.arange(self.shape[0], dtype=np.int32), np.diff(self.row_ptr))
+        return np.stack([rows, self.cols], axis=1)
+
+    @property
+    def channels(self) -> int:
+        """Channels per pillar."""
+        return int(self.features.shape[1])
+
+    def __len__(self) -> int:
+        return int(self.cols.size)
+
+    def with_features(self, features: npt.ArrayLike) -> PillarGrid:
+        """Return the same active set with other features (P, C); the coordinate arrays are shared."""
+        return replace(self, features=_checked_features(features, len(self)))
+
+    def to_dense(self) -> Features:
+        """Return the (C, H, W) map, zero where no pillar is active."""
+        height, width = self.shape
+        dense = np.zeros((self.channels, height * width), self.features.dtype)
+        row, col = self.coords.T
+        dense[:, row.astype(np.int64) * width + col] = self.features.T
+        return dense.reshape(self.channels, height, width)
+
+
+def concatenate(grids: Sequence[PillarGrid]) -> PillarGrid:
+    """Concatenate channels over the union of the active sets; a grid that lacks a site gives zeros there.
+
+    Args:
+        grids: one or more grids of the same shape and dtype.
+
+    Raises:
+        UsageError: no grid, or grids of different shapes or dtypes.
+    """
+    if not grids:
+        raise UsageError("concatenate needs at least one grid, got none")
+    first = grids[0]
+    for index, grid in enumerate(grids):
+        if grid.shape != first.shape or grid.features.dtype != first.features.dtype:
+            raise UsageError(
+                f"grids to concatenate must agree in shape and dtype: grid 0 is {first.features.dtype} on "
+                f"{first.shape}, grid {index} is {grid.features.dtype} on {grid.shape}"
+            )
+    row_ptr, cols = first.row_ptr, first.cols
+    for grid in grids[1:]:
+        row_ptr, cols = _unite_sites(row_ptr, cols, grid.row_ptr, grid.cols)
+    features = np.empty((cols.size, sum(grid.channels for grid in grids)), first.features.dtype)
+    offset = 0
+    for grid in grids:
+        ranks = _find_ranks(row_ptr, cols, grid.row_ptr, grid.cols)
+        _copy_channels(grid.features, ranks, offset, features)
+        offset += grid.channels
+    return PillarGrid(row_ptr, cols, features, first.shape)
+
+
+def _checked_shape(shape: tuple[int, int]) -> tuple[int, int]:
+    if len(shape) != 2 or min(shape) < 1 or int(shape[0]) * int(shape[1]) >= 2**31:
+        raise UsageError(f"shape must be (rows, columns), both positive and below 2^31 cells, got {shape}")
+    return int(shape[0]), int(shape[1])
+
+
+def _checked_features(features: npt.ArrayLike, pillars: int) -> Features:
+    values = np.asarray(features)
+    if values.dtype not in FEATURE_DTYPES:
+        raise UsageError(f"features must be float32 or uint8, got {values.dtype}; convert them with .astype")
+    if values.ndim != 2 or values.shape[0] != pillars or values.shape[1] < 1:
+        raise UsageError(f"features must be ({pillars}, C) with C of 1 or more, got shape {values.shape}")
+    return np.require(values, requirements=["C", "A"])
+
+
+@kernel
+def _sort_sites(sites: Int32, height: int, width: int) -> tuple[Int32, Int32]:
+    """Return row_ptr and the permutation that sorts (P, 2) sites: counting sort by column, then row."""
+    count = sites.shape[0]
+    col_ptr = np.zeros(width + 1, np.int32)
+    row_ptr = np.zeros(height + 1, np.int32)
+    for i in range(count):
+        row_ptr[sites[i, 0] + 1] += 1
+        col_ptr[sites[i, 1] + 1] += 1
+    for row in range(height):
+        row_ptr[row + 1] += row_ptr[row]
+    for col in range(width):
+        col_ptr[col + 1] += col_ptr[col]
+    by_col = np.empty(count, np.int32)
+    for i in range(count):
+        by_col[col_ptr[sites[i, 1]]] = i
+        col_ptr[sites[i, 1]] += 1
+    next_in_row = row_ptr.copy()
+    order = np.empty(count, np.int32)
+    for rank in range(count):
+        site = by_col[rank]
+        order[next_in_row[sites[site, 0]]] = site
+        next_in_row[sites[site, 0]] += 1
+    return row_ptr, order
+
+
+@kernel
+def _find_repeated(row_ptr: Int32, cols: Int32) -> int:
+    """Return the rank of the first pillar whose cell is also that of the one before it, or -1."""
+    for row in range(row_ptr.size - 1):
+        for rank in range(row_ptr[row] + 1, row_ptr[row + 1]):
+            if cols[rank] == cols[rank - 1]:
+                return rank
+    return -1
+
+
+@kernel
+def _unite_sites(row_ptr_a: Int32, cols_a: Int32, row_ptr_b: Int32, cols_b: Int32) -> tuple[Int32, Int32]:
+    """Merge two active sets, row by row and column by column."""
+    height = row_ptr_a.size - 1
+    row_ptr = np.empty(height + 1, np.int32)
+    cols = np.empty(cols_a.size + cols_b.size, np.int32)
+    count = 0
+    for row in range(height):
+        row_ptr[row] = count
+        a, end_a = row_ptr_a[row], row_ptr_a[row + 1]
+        b, end_b = row_ptr_b[row], row_ptr_b[row + 1]
+        while a < end_a or b < end_b:
+            take_a = b >= end_b or (a < end_a and cols_a[a] <= cols_b[b])
+            take_b = a >= end_a or (b < end_b and cols_b[b] <= cols_a[a])
+            cols[count] = cols_a[a] if take_a else cols_b[b]
+            a += take_a
+            b += take_b
+            count += 1
+    row_ptr[height] = count
+    return row_ptr, cols[:count].copy()
+
+
+@kernel
+def _find_ranks(row_ptr: Int32, cols: Int32, part_row_ptr: Int32, part_cols: Int32) -> Int32:
+    """Return for every pillar its rank in a subset of the active set, -1 where the subset lacks it."""
+    ranks = np.full(cols.size, -1, np.int32)
+    for row in range(row_ptr.size - 1):
+        part = part_row_ptr[row]
+        end = part_row_ptr[row + 1]
+        for rank in range(row_ptr[row], row_ptr[row + 1]):
+            if part < end and part_cols[part] == cols[rank]:
+                ranks[rank] = part
+                part += 1
+    return ranks
+
+
+@parallel_kernel
+def _copy_channels(features: Features, ranks: Int32, offset: int, out: Features) -> None:
+    """Write out[o, offset : offset + C] = features[ranks[o]], or zeros for rank -1."""
+    channels = features.shape[1]
+    tasks = (ranks.size + _ROWS_PER_TASK - 1) // _ROWS_PER_TASK
+    for task in prange(tasks):
+        for o in range(task * _ROWS_PER_TASK, min(ranks.size, (task + 1) * _ROWS_PER_TASK)):
+            rank = ranks[o]
+            if rank < 0:
+                for channel in range(channels):
+                    out[o, offset + channel] = 0
+            else:
+                for channel in range(channels):
+                    out[o, offset + channel] = features[rank, channel]
