@@ -1,1 +1,1 @@
-"""simulate: (placeholder)"""
+"""simulate: procedural street scenes and the spinning LiDARs that scan them."""

@@ -1,8 +1,9 @@
 """caster.py: nearest hits of a spinning sensor's rays on a triangle mesh, by a spherical z-buffer.
 
-Every ring of a spinning LiDAR has one elevation and one azimuth offset, so the rays form a (ring, column) image. Instead
-of asking for every ray which triangle it meets, each triangle is scattered into the window of rings and columns that
-it can cover, and the nearest hit of a pixel stays. There is no tree to build; the cost is one pass over the triangles.
+Every ring of a spinning LiDAR has one elevation and one azimuth offset, so the rays form a (ring, column)
+image. Instead of asking for every ray which triangle it meets, each triangle is scattered into the window of
+rings and columns that it can cover, and the nearest hit of a pixel stays. There is no tree to build; the cost
+is one pass over the triangles.
 """
 
 from __future__ import annotations
@@ -95,8 +96,9 @@ def cast_rays(
             azimuth_offsets[rings], np.cos(turn), np.sin(turn), max_range, ranges, hits,
         )  # fmt: skip
         _fill_cosines(
-            relative, faces, rings, elevations[rings], azimuth_offsets[rings], np.cos(turn), np.sin(turn), hits, cosines
-        )
+            relative, faces, rings, elevations[rings], azimuth_offsets[rings], np.cos(turn), np.sin(turn),
+            hits, cosines,
+        )  # fmt: skip
     return RangeImage(ranges, hits, cosines)
 
 
@@ -136,25 +138,25 @@ def _first_at_least(sorted_values: F64, value: float) -> int:
 
 @kernel
 def _scatter_triangles(
-    vertices,
-    azimuth,
-    distance,
-    faces,
-    rings,
-    elevations,
-    tangents,
-    offsets,
-    turn_cos,
-    turn_sin,
-    max_range,
-    ranges,
-    hits,
-):
+    vertices: F64,
+    azimuth: F64,
+    distance: F64,
+    faces: NDArray[np.int64],
+    rings: NDArray[np.int64],
+    elevations: F64,
+    tangents: F64,
+    offsets: F64,
+    turn_cos: F64,
+    turn_sin: F64,
+    max_range: float,
+    ranges: F64,
+    hits: NDArray[np.int32],
+) -> None:
     """Write the nearest hit of each ray of `rings` (ascending elevation) into `ranges` and `hits`.
 
-    A ray d meets triangle a, b, c where d.(b x c), d.(c x a) and d.(a x b) have one sign; their sum is d.n, so the
-    range is a.(b x c) / sum. Neighbours compute a shared edge's product with the same bits and opposite sign, so no
-    ray slips between them.
+    A ray d meets triangle a, b, c where d.(b x c), d.(c x a) and d.(a x b) have one sign; their sum is d.n,
+    so the range is a.(b x c) / sum. Neighbours compute a shared edge's product with the same bits and the
+    opposite sign, so no ray slips between them.
     """
     columns = len(turn_cos)
     step = 2 * math.pi / columns
@@ -164,7 +166,9 @@ def _scatter_triangles(
         bx, by, bz = vertices[j, 0], vertices[j, 1], vertices[j, 2]
         cx, cy, cz = vertices[k, 0], vertices[k, 1], vertices[k, 2]
         nearest = min(
-            _nearest_on_edge(ax, ay, bx, by), _nearest_on_edge(bx, by, cx, cy), _nearest_on_edge(cx, cy, ax, ay)
+            _nearest_on_edge(ax, ay, bx, by),
+            _nearest_on_edge(bx, by, cx, cy),
+            _nearest_on_edge(cx, cy, ax, ay),
         )
         farthest = max(distance[i], distance[j], distance[k])
 
@@ -235,7 +239,17 @@ def _scatter_triangles(
 
 
 @kernel
-def _fill_cosines(vertices, faces, rings, elevations, offsets, turn_cos, turn_sin, hits, cosines):
+def _fill_cosines(
+    vertices: F64,
+    faces: NDArray[np.int64],
+    rings: NDArray[np.int64],
+    elevations: F64,
+    offsets: F64,
+    turn_cos: F64,
+    turn_sin: F64,
+    hits: NDArray[np.int32],
+    cosines: F64,
+) -> None:
     """Write |ray . normal| of every hit of `rings`."""
     for place in range(len(rings)):
         ring = rings[place]
@@ -246,16 +260,9 @@ def _fill_cosines(vertices, faces, rings, elevations, offsets, turn_cos, turn_si
             if face < 0:
                 continue
             i, j, k = faces[face, 0], faces[face, 1], faces[face, 2]
-            px, py, pz = (
-                vertices[j, 0] - vertices[i, 0],
-                vertices[j, 1] - vertices[i, 1],
-                vertices[j, 2] - vertices[i, 2],
-            )
-            qx, qy, qz = (
-                vertices[k, 0] - vertices[i, 0],
-                vertices[k, 1] - vertices[i, 1],
-                vertices[k, 2] - vertices[i, 2],
-            )
+            ax, ay, az = vertices[i, 0], vertices[i, 1], vertices[i, 2]
+            px, py, pz = vertices[j, 0] - ax, vertices[j, 1] - ay, vertices[j, 2] - az
+            qx, qy, qz = vertices[k, 0] - ax, vertices[k, 1] - ay, vertices[k, 2] - az
             nx, ny, nz = py * qz - pz * qy, pz * qx - px * qz, px * qy - py * qx
             dx = turn_cos[column] * oc - turn_sin[column] * os
             dy = turn_sin[column] * oc + turn_cos[column] * os
@@ -273,7 +280,7 @@ def cast_rays_reference(
     *,
     max_range: float = math.inf,
 ) -> RangeImage:
-    """Return what `cast_rays` returns, by testing every ray against every triangle (Moller and Trumbore, 1997).
+    """Return what `cast_rays` returns, testing each ray against each triangle (Moller and Trumbore, 1997).
 
     Only for tests: time and memory grow with rays x triangles.
     """

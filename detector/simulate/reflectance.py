@@ -1,4 +1,4 @@
-"""reflectance.py: how much light a surface sends back, what see-through surfaces let pass, and what is detected."""
+"""reflectance.py: how much light surfaces send back, and what share of the returns is detected."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .mesh import Material
 F32 = NDArray[np.float32]
 
 REFLECTIVITY = np.zeros(len(Material), np.float32)
-"""Diffuse reflectivity at 905 nm by `Material`, 0..1 (typical values; paint and cloth are drawn per object)."""
+"""Diffuse reflectivity at 905 nm by `Material`, 0..1 (typical; an object's paint and cloth are drawn)."""
 for _material, _value in {
     Material.GROUND: 0.22,
     Material.GRASS: 0.30,
@@ -45,7 +45,7 @@ class Conditions:
         drop: share of the returns lost at random.
         mixing: share of the pixels at depth edges that return a range between both surfaces.
         stray: number of returns from nothing (dust, rain, cross-talk).
-        smudges: (K, 2) first column and width of the column blocks that a smudged cover hides, as share of a turn.
+        smudges: (K, 2) first column and width of the column blocks that dirt hides, as share of a turn.
         dead_rings: share of the rings that returned nothing.
     """
 
@@ -73,9 +73,10 @@ def draw_conditions(rng: np.random.Generator) -> Conditions:
 
 
 def received_power(reflectivity: F32, cosines: F32, ranges: F32, reach: float) -> F32:
-    """Return the received power relative to the detection limit: 1 at 10 % reflectivity, normal incidence and `reach`.
+    """Return the received power relative to the detection limit.
 
-    The angular law is a blend of a diffuse and an isotropic surface, the distance law 1 / r^2.
+    It is 1 for a target of 10 % reflectivity at normal incidence and a distance of `reach` [m]. The
+    angular law is a blend of a diffuse and an isotropic surface, the distance law 1 / r^2.
     """
     angular = 0.15 + 0.85 * cosines
     return reflectivity / np.float32(REFERENCE_REFLECTIVITY) * angular * (np.float32(reach) / ranges) ** 2

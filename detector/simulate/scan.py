@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,8 +31,8 @@ F64 = NDArray[np.float64]
 
 BACKGROUND = -1  # owner of a point that belongs to no object
 
-# What becomes of a pulse that meets a window: reflected, returned from the cabin, let through to what lies behind
-# (weakened), or lost.
+# What becomes of a pulse that meets a window: reflected, returned from the cabin, let through to what lies
+# behind (weakened), or lost.
 GLASS_REFLECTED, GLASS_CABIN, GLASS_THROUGH = 0.14, 0.20, 0.25
 GLASS_TRANSMISSION = 0.35  # of the power, both ways
 CABIN_DEPTH = (0.25, 1.3)  # [m] behind the window
@@ -42,7 +42,7 @@ MIXED_EDGE = (0.25, 6.0)  # [m] depth step that can return a range in between
 
 TILT = np.radians(0.4)  # standard deviation of the sensor's pitch and roll
 TILT_LIMIT = np.radians(1.0)
-EGO_BEFORE, EGO_BEHIND, EGO_HALF_WIDTH = 1.9, 2.7, 0.9  # [m] roof and bonnet of the carrying car around the sensor
+EGO_BEFORE, EGO_BEHIND, EGO_HALF_WIDTH = 1.9, 2.7, 0.9  # [m] carrying car's outline around the sensor
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,10 @@ class Scan:
     """One simulated sweep with its labels.
 
     Attributes:
-        points: (N, 4) float32 x forward, y left, z up [m] in the sensor's frame, intensity 0..1; ring after ring.
+        points: (N, 4) float32 x forward, y left, z up [m] in the sensor's frame, intensity 0..1; by ring.
         rings: (N,) uint8 ring index into the sensor's table.
         owners: (N,) int16 object that the point lies on, -1 for the background.
-        boxes: (K, 7) float32 x, y, z of the centre, length, width, height [m], yaw [rad] in the sensor's frame.
+        boxes: (K, 7) float32 x, y, z of the centre, length, width, height [m], yaw [rad], sensor's frame.
         labels: K class names.
         num_points: (K,) int32 points of each object.
         mount_height: height of the sensor above the road [m]; the ground lies at z = -mount_height under it.
@@ -111,11 +111,11 @@ def scan_scene(
         scene: what there is to see.
         sensor: the LiDAR.
         seed: draws everything random of this sweep.
-        mount_height: sensor above the road [m]; None: drawn from the sensor's usual range, sometimes beyond it.
-        pose: (x, y, yaw) or (x, y, yaw, z) of the carrying car in the scene [m, rad]; z is the road's height there,
-            looked up in the mesh when absent. None: the scene's origin.
-        unit: serial number of the sensor, which fixes its beam errors, mounting tilt and height; None: `seed`. Give
-            one number for all sweeps of a drive.
+        mount_height: sensor above the road [m]; None: drawn from the sensor's usual range, sometimes beyond.
+        pose: (x, y, yaw) or (x, y, yaw, z) of the carrying car in the scene [m, rad]; z is the road's height
+            there, looked up in the mesh when absent. None: the scene's origin.
+        unit: serial number of the sensor, which fixes beam errors, mounting tilt and height; None: `seed`.
+            Give one number for all sweeps of a drive.
 
     Raises:
         UsageError: `pose` has neither 3 nor 4 numbers.
@@ -187,7 +187,7 @@ def _mount_sensor(
     elif len(pose) != 4:
         raise UsageError(f"pose needs (x, y, yaw) or (x, y, yaw, z), got {len(pose)} numbers")
     x, y, yaw, z = pose
-    cy, sy, cp, sp, cr, sr = np.cos(yaw), np.sin(yaw), np.cos(pitch), np.sin(pitch), np.cos(roll), np.sin(roll)
+    (cy, cp, cr), (sy, sp, sr) = np.cos([yaw, pitch, roll]), np.sin([yaw, pitch, roll])
     turn = np.array([[cy, -sy, 0], [sy, cy, 0], [0, 0, 1]])
     nod = np.array([[cp, 0, sp], [0, 1, 0], [-sp, 0, cp]])
     lean = np.array([[1, 0, 0], [0, cr, -sr], [0, sr, cr]])
@@ -197,19 +197,11 @@ def _mount_sensor(
 def _individual_unit(sensor: Sensor, rng: np.random.Generator) -> Sensor:
     """Return `sensor` with the beam errors of one unit of its kind and a random phase of the rotor."""
     step = 2 * np.pi / sensor.azimuth_steps
-    return Sensor(
-        name=sensor.name,
+    phase = rng.uniform(-0.5, 0.5, sensor.beams) * step + rng.uniform(0, step)
+    return replace(
+        sensor,
         elevations=sensor.elevations + rng.normal(0.0, sensor.elevation_jitter, sensor.beams),
-        azimuth_steps=sensor.azimuth_steps,
-        max_range=sensor.max_range,
-        min_range=sensor.min_range,
-        reach=sensor.reach,
-        range_noise=sensor.range_noise,
-        beam_bias=sensor.beam_bias,
-        range_step=sensor.range_step,
-        mount_heights=sensor.mount_heights,
-        azimuth_offsets=sensor.azimuth_offsets + rng.uniform(-0.5, 0.5, sensor.beams) * step + rng.uniform(0, step),
-        origin_heights=sensor.origin_heights,
+        azimuth_offsets=sensor.azimuth_offsets + phase,
     )
 
 
@@ -224,9 +216,7 @@ def _trace(scene: Scene, sensor: Sensor, mount: _Mount, rng: np.random.Generator
     solid_faces, sheer_faces = np.flatnonzero(~sheer), np.flatnonzero(sheer)
     solid = _cast(vertices, mesh.faces[solid_faces], sensor)
     ranges, cosines = solid.ranges.ravel(), solid.cosines.ravel()
-    faces = np.where(solid.faces.ravel() >= 0, solid_faces[solid.faces.ravel()], -1) if len(solid_faces) else (
-        np.full(ranges.shape, -1)
-    )  # fmt: skip
+    faces = np.append(solid_faces, -1)[solid.faces.ravel()]  # a miss is face -1, the last entry
     strength = np.ones(ranges.shape, np.float32)
     if len(sheer_faces):
         veil = _cast(vertices, mesh.faces[sheer_faces], sensor)
@@ -263,8 +253,8 @@ def _cast(vertices: F64, faces: NDArray[np.int64], sensor: Sensor) -> RangeImage
 def _mix_edges(returns: _Returns, columns: int, share: float, rng: np.random.Generator) -> _Returns:
     """Return `returns` with some ranges at depth edges moved between both surfaces.
 
-    A beam has a width: at a silhouette one part of it meets the near surface and one part the far one, and the
-    sensor reports a range in between. Such a point belongs to nothing.
+    A beam has a width: at a silhouette one part of it meets the near surface and one part the far one, and
+    the sensor reports a range in between. Such a point belongs to nothing.
     """
     if len(returns.pixels) < 2:
         return returns
@@ -296,7 +286,7 @@ def _reflectivity(scene: Scene, returns: _Returns, conditions: Conditions, rng: 
 def _detected(
     returns: _Returns, reflectivity: F32, sensor: Sensor, conditions: Conditions, rng: np.random.Generator
 ) -> NDArray[np.bool_]:
-    """Return which returns the sensor reports: strong enough, not dropped, not behind a smudge or a dead ring."""
+    """Return which returns are reported: strong enough, not dropped, not behind dirt or on a dead ring."""
     shine = np.where(returns.materials == Material.SIGN, np.float32(SIGN_GAIN), np.float32(conditions.gain))
     power = received_power(reflectivity * shine, returns.cosines, returns.ranges, sensor.reach)
     chance = rng.random(len(power), np.float32)
@@ -323,7 +313,7 @@ def _hidden_by_car(returns: _Returns, directions: F32, rng: np.random.Generator)
 def _measured_ranges(
     returns: _Returns, sensor: Sensor, columns: int, unit_rng: np.random.Generator, rng: np.random.Generator
 ) -> F32:
-    """Return the reported ranges: surface depth, noise, the ring's constant error, then rounding to the step."""
+    """Return the reported ranges: surface depth, noise, the ring's constant error, rounded to the step."""
     count = len(returns.ranges)
     bias = unit_rng.normal(0.0, sensor.beam_bias, sensor.beams).astype(np.float32)
     ranges = returns.ranges + bias[returns.pixels // columns]

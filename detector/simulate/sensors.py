@@ -60,11 +60,11 @@ def _sensor(name: str, elevations_deg: F64, steps: int, max_range: float, **more
     return Sensor(name, np.radians(elevations_deg), steps, max_range, **more)  # type: ignore[arg-type]
 
 
-# Velodyne VLP-32C user manual, appendix A, in firing order: elevation and azimuth offset of each laser [deg].
-# The elevations were also recovered from an Argoverse 2 sweep by fitting a cone to every laser (within 0.03 deg).
+# Velodyne VLP-32C user manual, in firing order: elevation and azimuth offset of each laser [deg]. Fitting a
+# cone to every laser of an Argoverse 2 sweep gives the same elevations within 0.03 deg.
 _VLP32C_ELEVATIONS = np.array(
-    [-25, -1, -1.667, -15.639, -11.31, 0, -0.667, -8.843, -7.254, 0.333, -0.333, -6.148, -5.333, 1.333, 0.667, -4,
-     -4.667, 1.667, 1, -3.667, -3.333, 3.333, 2.333, -2.667, -3, 7, 4.667, -2.333, -2, 15, 10.333, -1.333]
+    [-25, -1, -1.667, -15.639, -11.31, 0, -0.667, -8.843, -7.254, 0.333, -0.333, -6.148, -5.333, 1.333, 0.667,
+     -4, -4.667, 1.667, 1, -3.667, -3.333, 3.333, 2.333, -2.667, -3, 7, 4.667, -2.333, -2, 15, 10.333, -1.333]
 )  # fmt: skip
 _VLP32C_OFFSETS = np.array(
     [1.4, -4.2, 1.4, -1.4, 1.4, -1.4, 4.2, -1.4, 1.4, -4.2, 1.4, -1.4, 4.2, -1.4, 4.2, -1.4,
@@ -141,6 +141,7 @@ def random_sensor(rng: np.random.Generator) -> Sensor:
     return _sensor(
         f"random-{beams}", top - span * place, int(rng.integers(900, 2601)), rng.uniform(80, 200),
         reach=rng.uniform(45, 100), range_noise=rng.uniform(0.006, 0.03), beam_bias=rng.uniform(0.0, 0.015),
-        range_step=float(rng.choice([0.001, 0.002, 0.004])), mount_heights=(1.5, 2.2), min_range=rng.uniform(0.5, 2.0),
+        range_step=float(rng.choice([0.001, 0.002, 0.004])), mount_heights=(1.5, 2.2),
+        min_range=rng.uniform(0.5, 2.0),
         azimuth_offsets=np.radians(rng.uniform(-4, 4, beams)) * float(rng.random() < 0.5),
     )  # fmt: skip
