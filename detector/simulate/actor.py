@@ -1,4 +1,4 @@
-"""actor.py: one thing that stands or drives in a street, with the box and the label an annotator would give it."""
+"""actor.py: one thing that stands or drives in a street, with the box and label that an annotator draws."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ _CARS, _VANS, _TRUCKS, _BUSES = 0.87, 0.95, 0.98, 0.99
 
 
 def build_vehicle(rng: Generator) -> Actor:
-    """Return a vehicle of the street mixture: 87 % cars, 8 % vans and pickups, 5 % trucks, buses and trailers."""
+    """Return a vehicle of the street: 87 % cars, 8 % vans and pickups, 5 % trucks, buses and trailers."""
     luck = rng.random()
     if luck < _CARS:
         return build_car(rng)

@@ -1,7 +1,7 @@
 """car_bodies.py: lofts the painted and glazed body of a car, van or bus from a silhouette seen from the side.
 
-A body is a row of closed cross-sections ("stations") from nose to tail. The silhouette gives the roof line, an ellipse in plan rounds
-the bumpers, the wheel arches lift the sill, and the greenhouse leans inwards above the belt line.
+A body is a row of closed cross-sections ("stations") from nose to tail. The silhouette gives the roof line,
+an ellipse in plan rounds the bumpers, arches lift the sill, and the greenhouse leans inwards above the belt.
 """
 
 from __future__ import annotations
@@ -13,134 +13,15 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from .mesh import Material, Mesh, loft_mesh
+from .silhouettes import Silhouette
 
-# Corners of a cross-section. Half of them are listed from the sill up to the roof edge, then the crown, then the mirror image.
+# Corners of a cross-section: half of them from the underside up, then the crown, then the mirror image.
 _HALF = 6  # underside, sill, waist, belt, roof edge, roof shoulder
 _CORNERS = 2 * _HALF + 1  # and the crown in the middle
 _SIDE_WINDOW = (3, 8)  # segment from belt to roof edge, left and right
 _ROOF_EDGE = (4, 7)
 _TOP = (5, 6)  # between the roof edges: bonnet, windscreen, roof, rear window
 _UNDERSIDE = _CORNERS - 1
-
-
-@dataclass(frozen=True)
-class Silhouette:
-    """A body seen from the side.
-
-    Attributes:
-        name: of the kind of car.
-        profile: (fraction of the length behind the nose, fraction of the height) of the roof line, nose to tail.
-        cowl, header: indices into `profile` between which the windscreen lies.
-        rear_header, rear_deck: indices between which the rear window lies.
-        belt: height of the lower window edge as a fraction of the height.
-        tumblehome: how far the roof edge leans in, as a fraction of half the width.
-        axles: positions of the wheels as fractions of the length behind the nose.
-        bed: the load bed of a pickup begins at this profile index, else None.
-        glazing: fraction of the length at which the side windows end (vans have sheet metal behind the doors).
-    """
-
-    name: str
-    profile: tuple[tuple[float, float], ...]
-    cowl: int
-    header: int
-    rear_header: int
-    rear_deck: int
-    belt: float
-    tumblehome: float
-    axles: tuple[float, float]
-    bed: int | None = None
-    glazing: float = 1.0
-
-
-SILHOUETTES: dict[str, Silhouette] = {
-    shape.name: shape
-    for shape in (
-        Silhouette(
-            "sedan",
-            ((0, 0.36), (0.008, 0.47), (0.03, 0.525), (0.15, 0.605), (0.27, 0.66), (0.43, 0.955), (0.54, 1.0),
-             (0.68, 0.965), (0.83, 0.745), (0.965, 0.715), (0.99, 0.62), (1, 0.44)),
-            4, 5, 7, 8, 0.63, 0.19, (0.185, 0.79),
-        ),
-        Silhouette(
-            "coupe",
-            ((0, 0.36), (0.008, 0.47), (0.03, 0.53), (0.16, 0.62), (0.30, 0.68), (0.46, 0.96), (0.55, 1.0),
-             (0.65, 0.97), (0.87, 0.76), (0.965, 0.735), (0.99, 0.64), (1, 0.44)),
-            4, 5, 7, 8, 0.66, 0.22, (0.19, 0.79),
-        ),
-        Silhouette(
-            "hatch",
-            ((0, 0.37), (0.01, 0.48), (0.035, 0.54), (0.14, 0.625), (0.245, 0.675), (0.42, 0.955), (0.55, 1.0),
-             (0.78, 0.965), (0.865, 0.925), (0.955, 0.70), (0.985, 0.60), (1, 0.40)),
-            4, 5, 8, 9, 0.63, 0.17, (0.195, 0.815),
-        ),
-        Silhouette(
-            "city",
-            ((0, 0.38), (0.012, 0.50), (0.04, 0.57), (0.12, 0.625), (0.195, 0.665), (0.375, 0.955), (0.50, 1.0),
-             (0.80, 0.965), (0.895, 0.925), (0.965, 0.67), (0.99, 0.57), (1, 0.38)),
-            4, 5, 8, 9, 0.62, 0.15, (0.175, 0.845),
-        ),
-        Silhouette(
-            "wagon",
-            ((0, 0.36), (0.008, 0.47), (0.03, 0.525), (0.14, 0.605), (0.26, 0.66), (0.42, 0.955), (0.53, 1.0),
-             (0.84, 0.965), (0.90, 0.925), (0.97, 0.69), (0.99, 0.60), (1, 0.41)),
-            4, 5, 8, 9, 0.63, 0.18, (0.19, 0.785),
-        ),
-        Silhouette(
-            "suv",
-            ((0, 0.40), (0.008, 0.52), (0.03, 0.585), (0.14, 0.635), (0.25, 0.67), (0.39, 0.95), (0.49, 1.0),
-             (0.80, 0.98), (0.885, 0.945), (0.96, 0.71), (0.99, 0.62), (1, 0.41)),
-            4, 5, 8, 9, 0.63, 0.15, (0.19, 0.80),
-        ),
-        Silhouette(
-            "offroad",
-            ((0, 0.42), (0.006, 0.545), (0.02, 0.60), (0.14, 0.625), (0.265, 0.64), (0.345, 0.945), (0.40, 1.0),
-             (0.88, 0.99), (0.94, 0.96), (0.985, 0.66), (0.994, 0.60), (1, 0.40)),
-            4, 5, 8, 9, 0.60, 0.09, (0.18, 0.80),
-        ),
-        Silhouette(
-            "mpv",
-            ((0, 0.35), (0.01, 0.45), (0.035, 0.495), (0.10, 0.55), (0.195, 0.62), (0.37, 0.93), (0.47, 1.0),
-             (0.84, 0.98), (0.92, 0.945), (0.97, 0.66), (0.99, 0.56), (1, 0.37)),
-            4, 5, 8, 9, 0.58, 0.13, (0.185, 0.80),
-        ),
-        Silhouette(
-            "pickup",
-            ((0, 0.42), (0.006, 0.54), (0.02, 0.60), (0.13, 0.635), (0.235, 0.655), (0.335, 0.955), (0.40, 1.0),
-             (0.56, 0.985), (0.575, 0.955), (0.60, 0.655), (0.99, 0.64), (1, 0.36)),
-            4, 5, 8, 9, 0.62, 0.13, (0.175, 0.775), bed=9,
-        ),
-        Silhouette(
-            "delivery",
-            ((0, 0.27), (0.008, 0.37), (0.025, 0.405), (0.09, 0.45), (0.165, 0.50), (0.30, 0.90), (0.38, 0.97),
-             (0.55, 1.0), (0.97, 0.99), (0.99, 0.96), (0.997, 0.55), (1, 0.24)),
-            4, 5, 9, 9, 0.49, 0.06, (0.17, 0.765), glazing=0.40,
-        ),
-        Silhouette(
-            "minibus",
-            ((0, 0.30), (0.008, 0.40), (0.025, 0.44), (0.08, 0.49), (0.15, 0.54), (0.28, 0.92), (0.36, 0.98),
-             (0.55, 1.0), (0.95, 0.985), (0.975, 0.94), (0.993, 0.55), (1, 0.28)),
-            4, 5, 9, 10, 0.53, 0.08, (0.17, 0.77),
-        ),
-        Silhouette(
-            "chassis_cab",
-            ((0, 0.27), (0.02, 0.37), (0.06, 0.405), (0.20, 0.45), (0.36, 0.50), (0.66, 0.90), (0.78, 0.97),
-             (0.86, 1.0), (0.93, 0.99), (0.97, 0.98), (0.99, 0.96), (1, 0.94)),
-            4, 5, 9, 9, 0.49, 0.08, (0.38, 0.38),
-        ),
-        Silhouette(
-            "cab_over",
-            ((0, 0.36), (0.01, 0.40), (0.02, 0.44), (0.04, 0.46), (0.05, 0.47), (0.17, 0.83), (0.30, 0.93),
-             (0.55, 1.0), (0.90, 0.99), (0.96, 0.98), (0.99, 0.96), (1, 0.94)),
-            4, 5, 9, 9, 0.46, 0.06, (0.60, 0.60),
-        ),
-        Silhouette(
-            "coach",
-            ((0, 0.28), (0.002, 0.34), (0.004, 0.38), (0.006, 0.40), (0.008, 0.42), (0.03, 0.86), (0.05, 0.95),
-             (0.10, 1.0), (0.93, 1.0), (0.98, 0.95), (0.994, 0.50), (1, 0.26)),
-            4, 5, 9, 10, 0.42, 0.04, (0.22, 0.74),
-        ),
-    )
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -154,7 +35,7 @@ class BodyShape:
         nose_depth, tail_depth: length over which the bumpers curve round to the sides.
         nose_width, tail_width: width of the flat middle of the bumpers as a fraction of the width.
         roof_rim: height of the rounding between side window and roof.
-        bow: how far windscreen, roof and bonnet edges fall back at the sides.
+        bow: how far windscreen and bonnet edges fall back at the sides; the tail is flatter (0.4 of it).
     """
 
     length: float
@@ -188,7 +69,7 @@ def loft_body(rng: Generator, silhouette: Silhouette, shape: BodyShape) -> Mesh:
     profile = _perturbed_profile(rng, silhouette)
     belt = silhouette.belt + 0.018 * float(np.clip(rng.normal(), -2, 2))
     tumblehome = silhouette.tumblehome * rng.uniform(0.75, 1.25)
-    pillar = silhouette_pillar(profile, silhouette, rng)
+    pillar = _pillar_span(profile, silhouette, rng)
     station = _stations(profile, silhouette, shape, pillar)
     rings = _cross_sections(station, profile, silhouette, shape, belt, tumblehome)
     materials = _materials(station, profile, silhouette, belt, pillar)
@@ -207,9 +88,7 @@ def _perturbed_profile(rng: Generator, silhouette: Silhouette) -> NDArray[np.flo
     return points
 
 
-def silhouette_pillar(
-    profile: NDArray[np.float64], silhouette: Silhouette, rng: Generator
-) -> tuple[float, float]:
+def _pillar_span(profile: NDArray[np.float64], silhouette: Silhouette, rng: Generator) -> tuple[float, float]:
     """Return where the B-pillar begins and ends, as fractions of the length."""
     middle = 0.5 * (profile[silhouette.header, 0] + profile[silhouette.rear_header, 0]) + rng.uniform(
         -0.03, 0.05
@@ -260,11 +139,12 @@ def _cross_sections(
     height, length = shape.height, shape.length
     half = _half_width(station, shape)
     half *= 0.5 * shape.width / half.max()
-    setback = shape.bow / length
+    # Bed walls are straight in plan: only a trace of the bow.
+    setback = shape.bow / length * (1.0 if silhouette.bed is None else 0.2)
 
     def roof_line(offset: float) -> NDArray[np.float64]:
         ahead = np.interp(station - offset, profile[:, 0], profile[:, 1])
-        behind = np.interp(station + offset, profile[:, 0], profile[:, 1])
+        behind = np.interp(station + 0.4 * offset, profile[:, 0], profile[:, 1])
         return np.asarray(np.minimum(ahead, behind) * height)
 
     crown = np.interp(station, profile[:, 0], profile[:, 1]) * height
@@ -297,7 +177,7 @@ def _cross_sections(
     roof_half = half * (0.955 - lean)
     y = np.stack([0.84 * half, 0.97 * half, half, 0.985 * half, roof_half, 0.86 * roof_half])
     if silhouette.bed is not None:
-        in_bed = (station > profile[silhouette.bed, 0] + 0.02) & (station < profile[-2, 0])
+        in_bed = (station > profile[silhouette.bed, 0] + 0.012) & (station < profile[-2, 0] - 0.004)
         y[4], y[5] = np.where(in_bed, 0.95 * half, y[4]), np.where(in_bed, 0.90 * half, y[5])
         z[5] = np.where(in_bed, 0.40 * height, z[5])
         crown = np.where(in_bed, 0.40 * height, crown)

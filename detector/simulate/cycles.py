@@ -9,8 +9,17 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from .actor import Actor
-from .mesh import Material, Mesh, boxes_mesh, ellipsoid_mesh, grid_faces, merge_meshes, tubes_mesh
-from .people import Build, Posture, build_figure, draw_build, upright_posture
+from .figures import Build, Posture, build_figure, draw_build, upright_posture
+from .mesh import (
+    Material,
+    Mesh,
+    boxes_mesh,
+    ellipsoid_mesh,
+    grid_faces,
+    merge_meshes,
+    shifted_mesh,
+    tubes_mesh,
+)
 
 _WHEEL_SIDES = 12
 _ANGLE = np.arange(_WHEEL_SIDES) * (2 * np.pi / _WHEEL_SIDES)
@@ -47,7 +56,7 @@ class Bicycle:
 
 
 def wheel_mesh(x: float, radius: float, tyre: float, *, disc: bool) -> Mesh:
-    """Return an upright wheel touching the ground at `x` [m]; spokes are a half-transparent disc, `disc` wheels are solid."""
+    """Return an upright wheel standing at `x` [m]; beams pass between the spokes but not through a `disc`."""
     cos, sin = np.cos(_ANGLE), np.sin(_ANGLE)
 
     def circle(r: float, y: float) -> NDArray[np.float64]:
@@ -83,8 +92,16 @@ def _bicycle_mesh(rng: Generator, bicycle: Bicycle) -> Mesh:
     front, rear = np.array([half, 0.0, r]), np.array([-half, 0.0, r])
     steering = bar + np.array([0.02, 0.0, -0.22])
     seat_post = crank + 0.75 * (saddle - crank)
-    lines = [(rear, crank), (rear, seat_post), (crank, saddle), (crank, steering), (seat_post, steering), (bar, front),
-             (bar + [0, -bicycle.bar_width, 0], bar + [0, bicycle.bar_width, 0])]  # fmt: skip
+    grip = np.array([0.0, bicycle.bar_width, 0.0])
+    lines = [
+        (rear, crank),
+        (rear, seat_post),
+        (crank, saddle),
+        (crank, steering),
+        (seat_post, steering),
+        (bar, front),
+        (bar - grip, bar + grip),
+    ]
     thin = np.full(len(lines), 0.019)
     thin[3:5] = 0.024
     frame = tubes_mesh([p for p, _ in lines], [q for _, q in lines], thin, thin, Material.PAINT, sides=4)
@@ -116,7 +133,7 @@ def _riding_posture(
     grips: NDArray[np.float64],
     feet: NDArray[np.float64],
 ) -> Posture:
-    """Return somebody who sits at `seat` (3,), holds `grips` (2, 3) and has the ankles at `feet` (2, 3) [m]."""
+    """Return somebody who sits at `seat` (3,), holds `grips` (2, 3), with the ankles at `feet` (2, 3) [m]."""
     k = build.scale
     side = np.array([1.0, -1.0])
     pelvis = seat + np.array([0.0, 0.0, 0.09 * k])
@@ -167,7 +184,7 @@ def _seat_on_ground(mesh: Mesh, label: str, *, margin: float = 0.0) -> Actor:
 
 
 def build_cyclist(rng: Generator) -> Actor:
-    """Return a bicycle with its rider, label "cyclist"; one in twenty is an e-scooter rider instead, label "sitting"."""
+    """Return a bicycle with rider, label "cyclist"; one in twenty is an e-scooter rider, label "sitting"."""
     luck = rng.random()
     if luck < 0.05:
         return _build_scooter_rider(rng)
@@ -216,12 +233,16 @@ def _build_scooter_rider(rng: Generator) -> Actor:
         stance=0.6,
     )
     person = build_figure(build, standing, helmet=rng.random() < 0.2)
-    lifted = Mesh(person.vertices + [-0.15, 0, 0.14], person.faces, person.materials)
+    lifted = shifted_mesh(person, -0.15, 0.0, 0.14)
     grip = float(standing.hands[0, 0]) - 0.15, float(standing.hands[0, 2]) + 0.14
     frame = tubes_mesh(
-        [(-0.40, 0, 0.13), (0.45, 0, 0.13), (grip[0], -0.24, grip[1])], [(0.45, 0, 0.13), (grip[0], 0, grip[1]), (grip[0], 0.24, grip[1])],
-        [0.07, 0.03, 0.02], [0.07, 0.03, 0.02], Material.METAL, sides=4,
-    )  # fmt: skip
+        [(-0.40, 0, 0.13), (0.45, 0, 0.13), (grip[0], -0.24, grip[1])],
+        [(0.45, 0, 0.13), (grip[0], 0, grip[1]), (grip[0], 0.24, grip[1])],
+        [0.07, 0.03, 0.02],
+        [0.07, 0.03, 0.02],
+        Material.METAL,
+        sides=4,
+    )
     wheels = [wheel_mesh(x, 0.11, 0.05, disc=True) for x in (-0.45, 0.50)]
     return _seat_on_ground(merge_meshes([lifted, frame, *wheels]), "sitting", margin=0.03)
 

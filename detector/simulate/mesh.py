@@ -1,4 +1,4 @@
-"""mesh.py: triangle meshes with a material per face, and the primitives that actors and scenery are built from."""
+"""mesh.py: triangle meshes with a material per face, and the primitives that scenes are built from."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def tube_mesh(
 
 
 def ellipsoid_mesh(
-    radii: Sequence[float], centre: Sequence[float], material: Material, *, bands: int = 6, sides: int = 8
+    radii: ArrayLike, centre: ArrayLike, material: Material, *, bands: int = 6, sides: int = 8
 ) -> Mesh:
     """Return an ellipsoid with `radii` (x, y, z) about `centre` [m]."""
     u = np.linspace(0, np.pi, bands + 1)[:, None]
@@ -146,7 +146,7 @@ def ellipsoid_mesh(
 
 @lru_cache(maxsize=64)
 def _loft_faces(rows: int, columns: int) -> NDArray[np.int64]:
-    """Return the faces of a closed loft of (rows, columns) vertices: the skin, row by row, then both end caps."""
+    """Return the faces of a loft of (rows, columns) vertices: the skin row by row, then both end caps."""
     fan = np.arange(1, columns - 1)
     front = np.stack([np.zeros_like(fan), fan, fan + 1], 1)
     caps = [front[:, ::-1], front + (rows - 1) * columns]
@@ -237,7 +237,7 @@ def _repeated_mesh(
 
 
 def rotated_mesh(mesh: Mesh, angle: float, *, axis: int, pivot: Sequence[float] = (0.0, 0.0, 0.0)) -> Mesh:
-    """Return the mesh turned by `angle` [rad], right-handed, about coordinate axis 0, 1 or 2 through `pivot` [m]."""
+    """Return the mesh turned right-handed by `angle` [rad] about axis 0, 1 or 2 through `pivot` [m]."""
     i, j = (axis + 1) % 3, (axis + 2) % 3
     c, s = np.cos(angle), np.sin(angle)
     moved = mesh.vertices - np.asarray(pivot, float)
@@ -249,4 +249,4 @@ def rotated_mesh(mesh: Mesh, angle: float, *, axis: int, pivot: Sequence[float] 
 
 def shifted_mesh(mesh: Mesh, x: float, y: float, z: float) -> Mesh:
     """Return the mesh moved by (x, y, z) [m]."""
-    return Mesh(mesh.vertices + [x, y, z], mesh.faces, mesh.materials)
+    return Mesh(mesh.vertices + np.array([x, y, z]), mesh.faces, mesh.materials)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.random import Generator
 
 from .actor import Actor
-from .car_bodies import SILHOUETTES, BodyShape, loft_body
+from .car_bodies import BodyShape, loft_body
 from .mesh import (
     Material,
     Mesh,
@@ -17,6 +20,7 @@ from .mesh import (
     shifted_mesh,
     tubes_mesh,
 )
+from .silhouettes import SILHOUETTES
 from .vehicles import build_cab, build_wheels
 
 
@@ -43,7 +47,7 @@ def _build_rigid_truck(rng: Generator) -> Actor:
     axles = [rear + 0.24 * length] + ([rear + 0.24 * length + 1.3] if heavy and length > 9 else [])
     floor = 2 * radius + rng.uniform(0.0, 0.15)
     parts = [cab, _chassis(rear, front + 0.5, width, radius), build_wheels(axles, width, radius, tread=0.5)]
-    parts.append(_superstructure(rng, rear, front, width, floor, height))
+    parts.append(_superstructure(rng, _RIGID_BODIES, _Bed(rear, front, width, floor, height)))
     mesh = merge_meshes(parts)
     return _boxed(mesh, length, width, "truck")
 
@@ -58,65 +62,125 @@ def _chassis(rear: float, front: float, width: float, radius: float) -> Mesh:
     )
 
 
-def _superstructure(
-    rng: Generator, rear: float, front: float, width: float, floor: float, height: float
-) -> Mesh:
-    """Return what the frame carries: box, tipper, flatbed with a load, tank, mixer drum or refuse body."""
-    middle, length = 0.5 * (rear + front), front - rear
-    luck = rng.random()
-    if luck < 0.48:  # box or curtain
-        return boxes_mesh([(length, width, height - floor)], [(middle, 0, floor)], Material.PAINT)
-    if luck < 0.66:  # tipper: open, with a heap
-        side = rng.uniform(0.7, 1.5)
-        wall = 0.08
-        sizes = [
-            (length, width, 0.2),
-            (length, wall, side),
-            (length, wall, side),
-            (wall, width, side),
-            (wall, width, side + 0.3),
-        ]
-        edge = 0.5 * width - 0.5 * wall
-        places = [
-            (middle, 0, floor),
-            (middle, edge, floor),
-            (middle, -edge, floor),
-            (rear + wall, 0, floor),
-            (front - wall, 0, floor),
-        ]
-        body = boxes_mesh(sizes, places, Material.PAINT)
-        heap = ellipsoid_mesh(
-            (0.45 * length, 0.46 * width, side * rng.uniform(0.5, 1.2)),
-            (middle, 0, floor + 0.2),
-            Material.GROUND,
-        )
-        return merge_meshes([body, _above(heap, floor + 0.1)])
-    if luck < 0.80:  # flatbed with some load and a head board
-        sizes = [(length, width, 0.15), (0.1, width, 1.1)]
-        places = [(middle, 0.0, floor), (front - 0.05, 0.0, floor)]
-        for _ in range(int(rng.integers(0, 4))):
-            size = (rng.uniform(0.5, 0.4 * length), rng.uniform(0.6, 0.95 * width), rng.uniform(0.3, 1.5))
-            places.append((rng.uniform(rear + 0.5 * size[0], front - 0.5 * size[0]), 0.0, floor + 0.15))
-            sizes.append(size)
-        return boxes_mesh(sizes, places, Material.PAINT)
-    if luck < 0.88:  # tank
-        radius = min(0.5 * width, 0.5 * (height - floor))
-        z = floor + radius
-        return tubes_mesh([(rear, 0, z)], [(front, 0, z)], [radius], [radius], Material.PAINT, sides=14)
-    if luck < 0.94:  # mixer drum
-        fat = 0.46 * width
-        return tubes_mesh(
-            [(front, 0, floor + 0.9), (front - 0.45 * length, 0, floor + fat), (rear + 0.3, 0, floor + 1.7)],
-            [(front - 0.45 * length, 0, floor + fat), (rear + 0.3, 0, floor + 1.7), (rear + 0.2, 0, floor + 0.2)],
-            [0.5 * fat, fat, 0.3], [fat, 0.5 * fat, 0.15], Material.PAINT, sides=12,
-        )  # fmt: skip
-    # refuse collector: hopper behind the body
-    hopper = rng.uniform(1.2, 1.8)
-    return boxes_mesh(
-        [(length - hopper, width, height - floor), (hopper, 0.95 * width, 0.85 * (height - floor) + 0.5)],
-        [(middle + 0.5 * hopper, 0, floor), (rear + 0.5 * hopper, 0, floor - 0.5)],
+@dataclass(frozen=True)
+class _Bed:
+    """Where a superstructure may stand on the frame [m]."""
+
+    rear: float
+    front: float
+    width: float
+    floor: float
+    height: float
+
+    @property
+    def middle(self) -> float:
+        return 0.5 * (self.rear + self.front)
+
+    @property
+    def length(self) -> float:
+        return self.front - self.rear
+
+
+def _box_body(rng: Generator, bed: _Bed) -> Mesh:
+    """Return a closed box or curtain side, some with a cooler on the front wall."""
+    sizes = [(bed.length, bed.width, bed.height - bed.floor)]
+    bottoms = [(bed.middle, 0.0, bed.floor)]
+    if rng.random() < 0.25:
+        sizes.append((0.35, 0.8 * bed.width, 0.8))
+        bottoms.append((bed.front + 0.17, 0.0, bed.height - 0.9))
+    return boxes_mesh(sizes, bottoms, Material.PAINT)
+
+
+def _tipper_body(rng: Generator, bed: _Bed) -> Mesh:
+    """Return an open tipper, empty or with a heap."""
+    side, wall = rng.uniform(0.6, 1.5), 0.08
+    edge = 0.5 * (bed.width - wall)
+    along, across = (bed.length, wall, side), (wall, bed.width, side)
+    body = boxes_mesh(
+        [(bed.length, bed.width, 0.2), along, along, across, (wall, bed.width, side + 0.3)],
+        [
+            (bed.middle, 0, bed.floor),
+            (bed.middle, edge, bed.floor),
+            (bed.middle, -edge, bed.floor),
+            (bed.rear + 0.5 * wall, 0, bed.floor),
+            (bed.front - 0.5 * wall, 0, bed.floor),
+        ],
         Material.PAINT,
     )
+    if rng.random() < 0.4:
+        return body
+    radii = (0.45 * bed.length, 0.46 * bed.width, side * rng.uniform(0.5, 1.2))
+    heap = ellipsoid_mesh(radii, (bed.middle, 0, bed.floor + 0.2), Material.GROUND)
+    return merge_meshes([body, _above(heap, bed.floor + 0.1)])
+
+
+def _flatbed_body(rng: Generator, bed: _Bed) -> Mesh:
+    """Return a platform with a head board and up to three pieces of load."""
+    sizes = [(bed.length, bed.width, 0.15), (0.1, bed.width, 1.1)]
+    bottoms = [(bed.middle, 0.0, bed.floor), (bed.front - 0.05, 0.0, bed.floor)]
+    for _ in range(int(rng.integers(0, 4))):
+        length = rng.uniform(0.5, 0.4 * bed.length)
+        sizes.append((length, rng.uniform(0.6, 0.95 * bed.width), rng.uniform(0.3, 1.5)))
+        x = rng.uniform(bed.rear + 0.5 * length, bed.front - 0.5 * length)
+        bottoms.append((x, 0.0, bed.floor + 0.15))
+    return boxes_mesh(sizes, bottoms, Material.PAINT)
+
+
+def _tank_body(rng: Generator, bed: _Bed) -> Mesh:
+    """Return a lying cylinder."""
+    radius = min(0.5 * bed.width, 0.5 * (bed.height - bed.floor)) * rng.uniform(0.85, 1.0)
+    z = bed.floor + radius
+    return tubes_mesh([(bed.rear, 0, z)], [(bed.front, 0, z)], [radius], [radius], Material.PAINT, sides=14)
+
+
+def _mixer_body(rng: Generator, bed: _Bed) -> Mesh:
+    """Return a concrete drum that rises to the rear, with its chute."""
+    fat = rng.uniform(0.42, 0.48) * bed.width
+    waist = (bed.front - 0.45 * bed.length, 0.0, bed.floor + fat)
+    mouth = (bed.rear + 0.5, 0.0, bed.floor + 1.7)
+    return tubes_mesh(
+        [(bed.front, 0, bed.floor + 0.9), waist, mouth],
+        [waist, mouth, (bed.rear + 0.2, 0, bed.floor + 0.2)],
+        [0.5 * fat, fat, 0.3],
+        [fat, 0.5 * fat, 0.15],
+        Material.PAINT,
+        sides=12,
+    )
+
+
+def _refuse_body(rng: Generator, bed: _Bed) -> Mesh:
+    """Return a compactor with a lower hopper behind it."""
+    hopper = rng.uniform(1.2, 1.8)
+    tall = bed.height - bed.floor
+    return boxes_mesh(
+        [(bed.length - hopper, bed.width, tall), (hopper, 0.95 * bed.width, 0.85 * tall + 0.5)],
+        [(bed.middle + 0.5 * hopper, 0, bed.floor), (bed.rear + 0.5 * hopper, 0, bed.floor - 0.5)],
+        Material.PAINT,
+    )
+
+
+_Body = Callable[[Generator, _Bed], Mesh]
+_RIGID_BODIES: tuple[tuple[float, _Body], ...] = (
+    (0.50, _box_body),
+    (0.68, _tipper_body),
+    (0.82, _flatbed_body),
+    (0.88, _tank_body),
+    (0.94, _mixer_body),
+    (1.00, _refuse_body),
+)  # cumulative shares
+_SEMITRAILER_BODIES: tuple[tuple[float, _Body], ...] = (
+    (0.72, _box_body),
+    (0.85, _flatbed_body),
+    (0.94, _tank_body),
+    (1.00, _tipper_body),
+)
+
+
+def _superstructure(rng: Generator, bodies: tuple[tuple[float, _Body], ...], bed: _Bed) -> Mesh:
+    """Return one of `bodies`, drawn by their cumulative shares."""
+    luck = rng.random()
+    build = next(build for share, build in bodies if luck <= share)
+    return build(rng, bed)
 
 
 def _above(mesh: Mesh, height: float) -> Mesh:
@@ -154,7 +218,8 @@ def _semitrailer_mesh(rng: Generator, rear: float, length: float, width: float) 
     """Return a semi-trailer whose tail is at x = `rear` [m], with its axles, legs and side skirts."""
     floor = rng.uniform(1.0, 1.25)
     front = rear + length
-    body = _superstructure(rng, rear, front, width, floor, rng.uniform(3.5, 4.05))
+    bed = _Bed(rear, front, width, floor, rng.uniform(3.5, 4.05))
+    body = _superstructure(rng, _SEMITRAILER_BODIES, bed)
     first = rear + rng.uniform(1.2, 3.0)
     wheels = build_wheels(
         [first, first + 1.3] + ([first + 2.6] if rng.random() < 0.6 else []), width, 0.50, tread=0.5
@@ -188,14 +253,17 @@ def _build_machine(rng: Generator) -> Actor:
         mesh = _loader_mesh(rng)
     else:
         width = rng.uniform(1.2, 2.1)
-        drums = tubes_mesh([(x, -0.5 * width, 0.6) for x in (-1.4, 1.4)], [(x, 0.5 * width, 0.6) for x in (-1.4, 1.4)],
-                           [0.6, 0.6], [0.6, 0.6], Material.METAL, sides=14)  # fmt: skip
-        body = boxes_mesh([(2.2, 0.8 * width, 0.8), (1.3, 0.7 * width, 0.1), (0.9, 0.6 * width, 1.0)],
-                          [(0, 0, 0.7), (0, 0, 2.5), (0, 0, 1.5)],
-                          [Material.PAINT, Material.PAINT, Material.GLASS])  # fmt: skip
+        left, right = np.array([(x, 0.5 * width, 0.6) for x in (-1.4, 1.4)]), np.array([1.0, -1.0, 1.0])
+        drums = tubes_mesh(left * right, left, [0.6, 0.6], [0.6, 0.6], Material.METAL, sides=14)
+        body = boxes_mesh(
+            [(2.2, 0.8 * width, 0.8), (1.3, 0.7 * width, 0.1), (0.9, 0.6 * width, 1.0)],
+            [(0, 0, 0.7), (0, 0, 2.5), (0, 0, 1.5)],
+            [Material.PAINT, Material.PAINT, Material.GLASS],
+        )
         mesh = merge_meshes([drums, body])
     low, high = mesh.vertices.min(0), mesh.vertices.max(0)
-    centred = shifted_mesh(mesh, *(-0.5 * (low + high)[:2]), 0.0)
+    middle = 0.5 * (low + high)
+    centred = shifted_mesh(mesh, -float(middle[0]), -float(middle[1]), 0.0)
     return _boxed(centred, float(high[0] - low[0]), float(high[1] - low[1]), "truck")
 
 

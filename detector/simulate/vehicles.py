@@ -1,4 +1,4 @@
-"""vehicles.py: cars, pickups and vans with wheels, mirrors, seats and roof loads, in European and American sizes."""
+"""vehicles.py: cars, pickups and vans with wheels, mirrors and seats, in European and American sizes."""
 
 from __future__ import annotations
 
@@ -8,8 +8,18 @@ import numpy as np
 from numpy.random import Generator
 
 from .actor import Actor
-from .car_bodies import SILHOUETTES, BodyShape, Silhouette, draw_body_shape, loft_body
-from .mesh import Material, Mesh, boxes_mesh, merge_meshes, rotated_mesh, tubes_mesh
+from .car_bodies import BodyShape, draw_body_shape, loft_body
+from .mesh import (
+    Material,
+    Mesh,
+    boxes_mesh,
+    ellipsoid_mesh,
+    merge_meshes,
+    rotated_mesh,
+    shifted_mesh,
+    tubes_mesh,
+)
+from .silhouettes import SILHOUETTES, Silhouette
 
 
 @dataclass(frozen=True)
@@ -26,7 +36,7 @@ class SizeClass:
 # Means over makes sold about 1995-2020, weighted roughly by how often they stand in the street.
 EUROPEAN_CARS = (
     SizeClass("hatch", 0.30, 4.06, 1.73, 1.47),
-    SizeClass("city", 0.13, 3.57, 1.62, 1.49),
+    SizeClass("city", 0.13, 3.55, 1.62, 1.49),
     SizeClass("sedan", 0.15, 4.55, 1.79, 1.44),
     SizeClass("wagon", 0.13, 4.58, 1.79, 1.48),
     SizeClass("suv", 0.15, 4.38, 1.81, 1.63),
@@ -44,7 +54,8 @@ AMERICAN_CARS = (
     SizeClass("wagon", 0.02, 4.75, 1.85, 1.50),
 )
 _EUROPEAN_SHARE = 0.5
-_CAR_LIMITS = ((3.0, 5.4), (1.48, 2.10), (1.25, 1.98))
+_CAR_LIMITS = ((2.7, 5.4), (1.48, 2.10), (1.25, 1.98))
+_MICROCAR_SHARE = 0.012  # two-seaters of 2.7 m
 
 
 def build_car(rng: Generator) -> Actor:
@@ -55,6 +66,8 @@ def build_car(rng: Generator) -> Actor:
     # Length and width go together (a large car is large in both); height is nearly independent.
     common, own_length, own_width, own_height = np.clip(rng.normal(size=4), -2.5, 2.5)
     (low_l, high_l), (low_w, high_w), (low_h, high_h) = _CAR_LIMITS
+    if size_class.silhouette == "city" and rng.random() < _MICROCAR_SHARE / 0.065:
+        size_class = SizeClass("city", 0.0, 2.75, 1.59, 1.54)
     length = float(np.clip(size_class.length * (1 + 0.040 * common + 0.025 * own_length), low_l, high_l))
     width = float(np.clip(size_class.width * (1 + 0.025 * common + 0.018 * own_width), low_w, high_w))
     height = float(np.clip(size_class.height * (1 + 0.010 * common + 0.028 * own_height), low_h, high_h))
@@ -67,7 +80,12 @@ def build_car_of(rng: Generator, silhouette: str, length: float, width: float, h
     shape = draw_body_shape(rng, length, width, height)
     parts = [loft_body(rng, outline, shape), *_running_gear(rng, outline, shape)]
     parts.append(_cabin(rng, outline, shape))
+    parts.append(_number_plates(rng, shape))
     parts.extend(_accessories(rng, outline, shape))
+    if rng.random() < 0.02:
+        load = _roof_load(rng, outline, shape)
+        parts.append(load)
+        height = float(load.vertices[:, 2].max())
     return Actor(merge_meshes(parts), (length, width, height), "van" if silhouette == "pickup" else "car")
 
 
@@ -82,7 +100,7 @@ def _running_gear(rng: Generator, outline: Silhouette, shape: BodyShape) -> list
     wheels = tubes_mesh(inner_ends, outer_ends, radius, radius, Material.RUBBER, sides=10)
     front, rear = axle_x[0] + 0.35, axle_x[-1] - 0.35
     underbody = boxes_mesh(
-        [(front - rear, shape.width - 0.55, 0.35)],
+        [(front - rear, shape.width - 0.55, 0.45)],
         [(0.5 * (front + rear), 0.0, shape.clearance + 0.02)],
         Material.RUBBER,
     )
@@ -110,6 +128,35 @@ def _cabin(rng: Generator, outline: Silhouette, shape: BodyShape) -> Mesh:
     mirror_x = cowl - rng.uniform(0.30, 0.50)
     mirrors = boxes_mesh([mirror, mirror], [(mirror_x, side, belt), (mirror_x, -side, belt)], Material.PAINT)
     return merge_meshes([seats, mirrors])
+
+
+def _number_plates(rng: Generator, shape: BodyShape) -> Mesh:
+    """Return the retro-reflecting plates, flush with both bumpers; some cars show only the rear one."""
+    wide = rng.random() < 0.6
+    plate = (0.02, 0.52, 0.11) if wide else (0.02, 0.30, 0.15)
+    ends = [-1.0] if rng.random() < 0.2 else [-1.0, 1.0]
+    x = 0.5 * shape.length - 0.01
+    bottoms = [(end * x, 0.0, shape.height * (0.27 if end > 0 else rng.uniform(0.30, 0.42))) for end in ends]
+    return boxes_mesh([plate] * len(ends), bottoms, Material.SIGN)
+
+
+def _roof_load(rng: Generator, outline: Silhouette, shape: BodyShape) -> Mesh:
+    """Return a roof box, a taxi sign or a flat load; it counts into the labelled height."""
+    front = (0.5 - outline.profile[outline.header][0]) * shape.length
+    rear = (0.5 - outline.profile[outline.rear_header][0]) * shape.length
+    middle = 0.5 * (front + rear)
+    kind = rng.random()
+    if kind < 0.6:
+        radii = np.array(
+            [0.5 * min(front - rear + 0.4, rng.uniform(1.5, 2.1)), 0.40, rng.uniform(0.17, 0.22)]
+        )
+        place = (middle, rng.uniform(-0.25, 0.25), shape.height + 0.9 * radii[2])
+        return ellipsoid_mesh(radii, place, Material.PAINT)
+    if kind < 0.85:
+        size = (0.20, rng.uniform(0.35, 0.8), rng.uniform(0.12, 0.18))
+    else:
+        size = (rng.uniform(1.0, 2.4), rng.uniform(0.3, 1.0), rng.uniform(0.08, 0.25))
+    return boxes_mesh([size], [(middle, 0.0, shape.height - 0.01)], Material.PAINT)
 
 
 def _accessories(rng: Generator, outline: Silhouette, shape: BodyShape) -> list[Mesh]:
@@ -142,7 +189,7 @@ def _accessories(rng: Generator, outline: Silhouette, shape: BodyShape) -> list[
 
 
 def build_pickup(rng: Generator) -> Actor:
-    """Return a pickup, often with a load or a cover on its bed, label "van" (ignored: datasets disagree on the class)."""
+    """Return a pickup, often with a covered or loaded bed, label "van" (ignored: datasets disagree on it)."""
     length, width, height = rng.normal(5.5, 0.3), rng.normal(1.94, 0.07), rng.normal(1.84, 0.07)
     length, width, height = (
         float(np.clip(length, 4.9, 6.3)),
@@ -224,7 +271,7 @@ def build_cab(
         nose_width=0.7, tail_width=0.9, roof_rim=shape.roof_rim, bow=0.5 * shape.bow,
     )  # fmt: skip
     body = loft_body(rng, outline, shape)
-    moved = Mesh(body.vertices + [front - 0.5 * length, 0, 0], body.faces, body.materials)
+    moved = shifted_mesh(body, front - 0.5 * length, 0.0, 0.0)
     belt = 1.1 * outline.belt * height
     mirror_x = front - 0.35 * length
     y = 0.5 * width + 0.14
