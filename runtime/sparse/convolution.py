@@ -22,13 +22,16 @@ def pack_weight(weight: npt.ArrayLike) -> PackedWeight:
         weight: (Cout, Cin, kh, kw) float32, kh = kw.
 
     Raises:
-        UsageError: wrong shape or dtype.
+        UsageError: wrong shape or dtype, or a value that is not finite.
     """
     values = np.asarray(weight)
     if values.dtype != np.float32:
         raise UsageError(f"weight must be float32, got {values.dtype}; convert it with .astype(np.float32)")
     if values.ndim != 4 or values.shape[2] != values.shape[3] or min(values.shape) < 1:
         raise UsageError(f"weight must be (Cout, Cin, k, k) with no empty axis, got shape {values.shape}")
+    if not np.isfinite(values).all():
+        # A missing neighbour counts as zeros times the weight, which must be zero.
+        raise UsageError("weight holds NaN or infinity; check the model that it came from")
     return pack_panels(values)
 
 

@@ -27,12 +27,14 @@ class BlockPlan:
         taps: (E) int32, the tap of each entry.
         sources: (E, rows_per_block) int32, input rank per row under that tap, -1 where the row has none.
         rows: (B, rows_per_block) int32, the output ranks that the block computes.
+        outputs: P_out, the number of different ranks in `rows`.
     """
 
     block_ptr: Int64
     taps: Int32
     sources: Int32
     rows: Int32
+    outputs: int
 
 
 def plan_blocks(neighbours: Int32, rows_per_block: int) -> BlockPlan:
@@ -41,7 +43,7 @@ def plan_blocks(neighbours: Int32, rows_per_block: int) -> BlockPlan:
     rows = _order_by_mask(masks, neighbours.shape[1], rows_per_block)
     block_ptr = _count_block_taps(masks, rows)
     taps, sources = _fill_blocks(neighbours, masks, rows, block_ptr)
-    return BlockPlan(block_ptr, taps, sources, rows)
+    return BlockPlan(block_ptr, taps, sources, rows, masks.size)
 
 
 @kernel

@@ -29,7 +29,7 @@ def build_rules_reference(
     rank_of = {(int(row), int(col)): rank for rank, (row, col) in enumerate(grid.coords)}
     height, width = output_shape(grid.shape, kind, kernel, stride)
     pad = 0 if kernel == 2 or kind == "transposed" else kernel // 2
-    found: list[tuple[int, int, Site]] = []  # (tap, input rank, output site)
+    found: list[list[tuple[Site, int]]] = [[] for _ in range(kernel * kernel)]  # (output site, input rank)
     for (row, col), rank in rank_of.items():
         for ky in range(kernel):
             for kx in range(kernel):
@@ -45,13 +45,13 @@ def build_rules_reference(
                         continue
                     site = (y // stride, x // stride)
                 if kind != "submanifold" or site in rank_of:
-                    found.append((ky * kernel + kx, rank, site))
-    sites = sorted({site for _, _, site in found})
+                    found[ky * kernel + kx].append((site, rank))
+    sites = sorted({site for pairs in found for site, _ in pairs})
     rank_of_output = {site: rank for rank, site in enumerate(sites)}
     rules: Rules = []
-    for tap in range(kernel * kernel):
-        pairs = sorted((rank_of_output[site], rank) for k, rank, site in found if k == tap)
-        rules.append(([i for _, i in pairs], [o for o, _ in pairs]))
+    for pairs in found:
+        pairs.sort()
+        rules.append(([rank for _, rank in pairs], [rank_of_output[site] for site, _ in pairs]))
     return sites, rules
 
 
