@@ -24,7 +24,7 @@ from .mesh import (
 _WHEEL_SIDES = 12
 _ANGLE = np.arange(_WHEEL_SIDES) * (2 * np.pi / _WHEEL_SIDES)
 _TYRE_FACES = grid_faces(4, _WHEEL_SIDES, closed=True)
-_SPOKE_FACES = np.stack(
+_DISC_FACES = np.stack(
     [
         np.arange(_WHEEL_SIDES),
         (np.arange(_WHEEL_SIDES) + 1) % _WHEEL_SIDES,
@@ -32,6 +32,8 @@ _SPOKE_FACES = np.stack(
     ],
     1,
 )
+# Every second sector, of a material that is itself see-through: spokes stop about a quarter of the beams.
+_SPOKE_FACES = _DISC_FACES[::2]
 
 
 @dataclass(frozen=True)
@@ -63,13 +65,15 @@ def wheel_mesh(x: float, radius: float, tyre: float, *, disc: bool) -> Mesh:
         return np.stack([x + r * cos, np.full(_WHEEL_SIDES, y), radius + r * sin], 1)
 
     inner = radius - 1.4 * tyre
-    rings = np.concatenate([circle(inner, 0.0), circle(radius - 0.3 * tyre, 0.5 * tyre), circle(radius, 0.0),
-                            circle(radius - 0.3 * tyre, -0.5 * tyre)])  # fmt: skip
-    spokes = np.concatenate([circle(inner, 0.0), [[x, 0.0, radius]]])
-    faces = np.concatenate([_TYRE_FACES, _SPOKE_FACES + len(rings)])
+    rim, shoulder = circle(inner, 0.0), radius - 0.3 * tyre
+    section = [rim, circle(shoulder, 0.5 * tyre), circle(radius, 0.0), circle(shoulder, -0.5 * tyre)]
+    tyre_vertices = np.concatenate(section)
+    vertices = np.concatenate([tyre_vertices, rim, [[x, 0.0, radius]]])
+    filling = _DISC_FACES if disc else _SPOKE_FACES
+    faces = np.concatenate([_TYRE_FACES, filling + len(tyre_vertices)])
     materials = np.full(len(faces), Material.RUBBER, np.int16)
     materials[len(_TYRE_FACES) :] = Material.METAL if disc else Material.FENCE
-    return Mesh(np.concatenate([rings, spokes]), faces, materials)
+    return Mesh(vertices, faces, materials)
 
 
 def _draw_bicycle(rng: Generator, *, scale: float, sporty: bool) -> Bicycle:
@@ -78,9 +82,13 @@ def _draw_bicycle(rng: Generator, *, scale: float, sporty: bool) -> Bicycle:
     saddle = 0.95 * scale + rng.uniform(-0.05, 0.05)
     bar = saddle + (rng.uniform(-0.06, 0.03) if sporty else rng.uniform(0.06, 0.20))
     return Bicycle(
-        wheelbase, radius, (-0.24 * scale, saddle), ((0.42 if sporty else 0.34) * scale, bar),
-        rng.uniform(0.20, 0.24) if sporty else rng.uniform(0.25, 0.33), 0.28 * (radius / 0.34),
-    )  # fmt: skip
+        wheelbase=wheelbase,
+        wheel_radius=radius,
+        saddle=(-0.24 * scale, saddle),
+        bar=((0.42 if sporty else 0.34) * scale, bar),
+        bar_width=rng.uniform(0.20, 0.24) if sporty else rng.uniform(0.25, 0.33),
+        crank=0.28 * (radius / 0.34),
+    )
 
 
 def _bicycle_mesh(rng: Generator, bicycle: Bicycle) -> Mesh:
@@ -263,9 +271,11 @@ def build_motorcycle(rng: Generator) -> Actor:
     bar = np.array([half - 0.38, 0.0, rng.uniform(0.95, 1.12)])
     body = tubes_mesh(
         [(-half - 0.15, 0, 0.70), (-0.35, 0, 0.42), (half, 0, radius), (bar[0], -0.36, bar[2])],
-        [(0.30, 0, 0.74), (0.30, 0, 0.45), bar, (bar[0], 0.36, bar[2])],
-        [0.11, 0.19, 0.06, 0.02], [0.16, 0.20, 0.06, 0.02], Material.PAINT,
-    )  # fmt: skip
+        [(0.30, 0, 0.74), (0.30, 0, 0.45), (bar[0], 0, bar[2]), (bar[0], 0.36, bar[2])],
+        [0.11, 0.19, 0.06, 0.02],
+        [0.16, 0.20, 0.06, 0.02],
+        Material.PAINT,
+    )
     fairing = boxes_mesh([(0.16, 0.34, 0.36)], [(bar[0] + 0.18, 0, bar[2] - 0.30)], Material.PAINT)
     wheels = [wheel_mesh(half, radius, tyre, disc=True), wheel_mesh(-half, radius, tyre, disc=True)]
     parts = [*wheels, body, fairing]

@@ -83,11 +83,12 @@ class _Bed:
 
 def _box_body(rng: Generator, bed: _Bed) -> Mesh:
     """Return a closed box or curtain side, some with a cooler on the front wall."""
-    sizes = [(bed.length, bed.width, bed.height - bed.floor)]
-    bottoms = [(bed.middle, 0.0, bed.floor)]
-    if rng.random() < 0.25:
-        sizes.append((0.35, 0.8 * bed.width, 0.8))
-        bottoms.append((bed.front + 0.17, 0.0, bed.height - 0.9))
+    cooler = 0.35 if rng.random() < 0.25 else 0.0
+    sizes = [(bed.length - cooler, bed.width, bed.height - bed.floor)]
+    bottoms = [(bed.middle - 0.5 * cooler, 0.0, bed.floor)]
+    if cooler:
+        sizes.append((cooler, 0.8 * bed.width, 0.8))
+        bottoms.append((bed.front - 0.5 * cooler, 0.0, bed.height - 0.9))
     return boxes_mesh(sizes, bottoms, Material.PAINT)
 
 

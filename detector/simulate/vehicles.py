@@ -56,11 +56,14 @@ AMERICAN_CARS = (
 _EUROPEAN_SHARE = 0.5
 _CAR_LIMITS = ((2.7, 5.4), (1.48, 2.10), (1.25, 1.98))
 _MICROCAR_SHARE = 0.012  # two-seaters of 2.7 m
+# European cars of before about 2005 were shorter and, more so, narrower: share and factors on l, w, h.
+_OLD_SHARE, _OLD_SIZE = 0.4, (0.965, 0.955, 0.995)
 
 
 def build_car(rng: Generator) -> Actor:
     """Return a passenger car of a random silhouette and size, label "car"."""
-    market = EUROPEAN_CARS if rng.random() < _EUROPEAN_SHARE else AMERICAN_CARS
+    european = rng.random() < _EUROPEAN_SHARE
+    market = EUROPEAN_CARS if european else AMERICAN_CARS
     shares = np.cumsum([size_class.share for size_class in market])
     size_class = market[min(int(np.searchsorted(shares, rng.random() * shares[-1])), len(market) - 1)]
     # Length and width go together (a large car is large in both); height is nearly independent.
@@ -68,9 +71,12 @@ def build_car(rng: Generator) -> Actor:
     (low_l, high_l), (low_w, high_w), (low_h, high_h) = _CAR_LIMITS
     if size_class.silhouette == "city" and rng.random() < _MICROCAR_SHARE / 0.065:
         size_class = SizeClass("city", 0.0, 2.75, 1.59, 1.54)
-    length = float(np.clip(size_class.length * (1 + 0.040 * common + 0.025 * own_length), low_l, high_l))
-    width = float(np.clip(size_class.width * (1 + 0.025 * common + 0.018 * own_width), low_w, high_w))
-    height = float(np.clip(size_class.height * (1 + 0.010 * common + 0.028 * own_height), low_h, high_h))
+    age = _OLD_SIZE if european and rng.random() < _OLD_SHARE else (1.0, 1.0, 1.0)
+    length = age[0] * size_class.length * (1 + 0.040 * common + 0.025 * own_length)
+    width = age[1] * size_class.width * (1 + 0.025 * common + 0.018 * own_width)
+    height = age[2] * size_class.height * (1 + 0.010 * common + 0.028 * own_height)
+    length, width = float(np.clip(length, low_l, high_l)), float(np.clip(width, low_w, high_w))
+    height = float(np.clip(height, low_h, high_h))
     return build_car_of(rng, size_class.silhouette, length, width, height)
 
 
@@ -201,15 +207,16 @@ def build_pickup(rng: Generator) -> Actor:
     rail = 0.63 * height
     bed_x = -0.31 * length
     if load < 0.25:  # tonneau cover
-        cover = [(0.36 * length, 0.88 * width, 0.04)], [(bed_x, 0, rail - 0.04)]
+        size, bottom = (0.36 * length, 0.88 * width, 0.04), (bed_x, 0.0, rail - 0.04)
     elif load < 0.40:  # canopy up to the roof
-        cover = [(0.36 * length, 0.86 * width, 0.93 * height - rail)], [(bed_x, 0, rail)]
+        size, bottom = (0.36 * length, 0.86 * width, 0.93 * height - rail), (bed_x, 0.0, rail)
     elif load < 0.65:  # loose load
         size = (rng.uniform(0.4, 1.4), rng.uniform(0.4, 1.3), rng.uniform(0.25, 0.9))
-        cover = [size], [(bed_x + rng.uniform(-0.2, 0.2), rng.uniform(-0.15, 0.15), 0.40 * height)]
+        bottom = (bed_x + rng.uniform(-0.2, 0.2), rng.uniform(-0.15, 0.15), 0.40 * height)
     else:
         return actor
-    return Actor(merge_meshes([actor.mesh, boxes_mesh(*cover, Material.PAINT)]), actor.size, actor.label)
+    load_mesh = boxes_mesh([size], [bottom], Material.PAINT)
+    return Actor(merge_meshes([actor.mesh, load_mesh]), actor.size, actor.label)
 
 
 def build_van(rng: Generator) -> Actor:
