@@ -137,11 +137,11 @@ def _cabin(rng: Generator, outline: Silhouette, shape: BodyShape) -> Mesh:
 
 
 def _number_plates(rng: Generator, shape: BodyShape) -> Mesh:
-    """Return the retro-reflecting plates, flush with both bumpers; some cars show only the rear one."""
+    """Return the retro-reflecting plates, 1 cm proud of the bumpers; some cars show only the rear one."""
     wide = rng.random() < 0.6
     plate = (0.02, 0.52, 0.11) if wide else (0.02, 0.30, 0.15)
     ends = [-1.0] if rng.random() < 0.2 else [-1.0, 1.0]
-    x = 0.5 * shape.length - 0.01
+    x = 0.5 * shape.length
     bottoms = [(end * x, 0.0, shape.height * (0.27 if end > 0 else rng.uniform(0.30, 0.42))) for end in ends]
     return boxes_mesh([plate] * len(ends), bottoms, Material.SIGN)
 
