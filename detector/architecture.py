@@ -73,10 +73,10 @@ class Widths:
     """Channels and depths from which `build_architecture` makes the edge-size network."""
 
     encoder: int = 48
-    blocks: tuple[int, int, int] = (32, 64, 96)
-    depths: tuple[int, int, int] = (2, 3, 4)
+    blocks: tuple[int, int, int] = (32, 64, 128)
+    depths: tuple[int, int, int] = (2, 4, 4)
     dilating: int = 2
-    ups: tuple[int, int] = (32, 64)
+    ups: tuple[int, int] = (48, 64)
     shared: int = 64
 
 

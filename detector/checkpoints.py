@@ -77,6 +77,7 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
     """Write the model folder; the hash in the manifest is computed here."""
     tensors: dict[str, NDArray[np.float32]] = {
         "encoder.point": checkpoint.encoder.point,
+        "encoder.scale": checkpoint.encoder.scale,
         "encoder.pillar": checkpoint.encoder.pillar,
         "encoder.bias": checkpoint.encoder.bias,
     }
@@ -199,6 +200,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     width = manifest.architecture.encoder_channels
     encoder = EncoderWeights(
         take("encoder.point", (POINT_FEATURES, width)),
+        take("encoder.scale", (width,)),
         take("encoder.pillar", (PILLAR_FEATURES, width)),
         take("encoder.bias", (width,)),
     )

@@ -16,12 +16,14 @@ class EncoderWeights:
     """Weights with batch norm folded in.
 
     Attributes:
-        point: (POINT_FEATURES, C) float32.
+        point: (POINT_FEATURES, C) float32; the maximum over a pillar's points is taken of points @ point.
+        scale: (C,) float32 factor of that maximum.
         pillar: (PILLAR_FEATURES, C) float32.
         bias: (C,) float32.
     """
 
     point: NDArray[np.float32]
+    scale: NDArray[np.float32]
     pillar: NDArray[np.float32]
     bias: NDArray[np.float32]
 
@@ -32,6 +34,7 @@ def _encode(
     points: NDArray[np.float32],
     pillars: NDArray[np.float32],
     point_weight: NDArray[np.float32],
+    scale: NDArray[np.float32],
     pillar_weight: NDArray[np.float32],
     bias: NDArray[np.float32],
 ) -> NDArray[np.float32]:
@@ -51,21 +54,26 @@ def _encode(
             for c in range(channels):
                 own[c] += v * pillar_weight[f, c]
         for c in range(channels):
-            out[p, c] = max(best[c] + own[c], np.float32(0.0))
+            out[p, c] = max(best[c] * scale[c] + own[c], np.float32(0.0))
     return out
 
 
 def encode(pillars: Pillars, weights: EncoderWeights) -> NDArray[np.float32]:
     """Return the pillars' features (P, C) float32 >= 0."""
     return _encode(
-        pillars.starts, pillars.point_features, pillars.pillar_features, weights.point, weights.pillar, weights.bias
+        pillars.starts,
+        pillars.point_features,
+        pillars.pillar_features,
+        weights.point,
+        weights.scale,
+        weights.pillar,
+        weights.bias,
     )
 
 
 def encode_reference(pillars: Pillars, weights: EncoderWeights) -> NDArray[np.float32]:
     """NumPy twin of `encode`."""
     member = np.repeat(np.arange(len(pillars)), np.diff(pillars.starts))
-    summed = pillars.point_features @ weights.point + (pillars.pillar_features @ weights.pillar + weights.bias)[member]
-    out = np.zeros((len(pillars), len(weights.bias)), np.float32)
-    np.maximum.at(out, member, summed)
-    return out
+    best = np.full((len(pillars), len(weights.bias)), -np.inf, np.float32)
+    np.maximum.at(best, member, pillars.point_features @ weights.point)
+    return np.maximum(best * weights.scale + pillars.pillar_features @ weights.pillar + weights.bias, 0)

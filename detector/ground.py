@@ -151,6 +151,7 @@ def _outward_order() -> NDArray[np.int32]:
 _ORDER = _outward_order()
 _CENTRES = (np.arange(CELLS) + 0.5) * CELL - HALF
 _NEAR_CELLS = np.hypot(_CENTRES[:, None], _CENTRES[None]) < _NEAR
+_AROUND_SENSOR = np.hypot(_CENTRES[:, None], _CENTRES[None]) < 8.0
 
 
 def _level_of(candidates: NDArray[np.float32]) -> float:
@@ -173,9 +174,10 @@ def estimate_ground(points: NDArray[np.float32], *, level: float | None = None) 
     """
     candidates = collect_candidates(find_lowest(points))
     start = _level_of(candidates) if level is None else float(level)
-    return GroundMap(grow_map(candidates, start, _ORDER), start)
+    heights = grow_map(candidates, start, _ORDER)
+    return GroundMap(heights, float(np.median(heights[_AROUND_SENSOR])))
 
 
 def estimate_ground_height(points: NDArray[np.float32]) -> float:
     """Return the height of the ground under the sensor [m], such as -1.73 for KITTI; 0 for an empty frame."""
-    return _level_of(collect_candidates(find_lowest(np.ascontiguousarray(points, dtype=np.float32))))
+    return estimate_ground(np.ascontiguousarray(points, dtype=np.float32)).level

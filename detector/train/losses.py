@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -33,6 +33,10 @@ class Losses:
     overlap: Tensor
     direction: Tensor
     quality: Tensor
+
+    def detach(self) -> Losses:
+        """Return the values without the graph behind them."""
+        return Losses(*(getattr(self, f.name).detach() for f in fields(self)))
 
     @property
     def total(self) -> Tensor:

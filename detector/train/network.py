@@ -10,26 +10,32 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ...runtime.jit import kernel
 from ..architecture import INPUT, Architecture, Layer
 from ..pillars import PILLAR_FEATURES, POINT_FEATURES
 
 
 @dataclass(frozen=True)
 class LayerTable:
-    """The rules of one layer over a batch.
+    """The rules of one layer over a batch, padded to `round_rows` with rows of none.
 
     Attributes:
-        forward: (P_out, taps) int32 input row of each tap; the row past the last one means none.
-        backward: (P_in, taps) int32 output row that each tap of an input feeds; past the last one means none.
+        forward: (>= P_out, taps) int32 input row of each tap; P_in means none.
+        backward: (>= P_in, taps) int32 output row that each tap of an input feeds; P_out means none.
+        inputs, outputs: P_in and P_out.
         merges: for a layer with several inputs, one (P_in,) int32 row index into each; past the last means none.
     """
 
     forward: Tensor
     backward: Tensor
+    inputs: int
+    outputs: int
     merges: tuple[Tensor, ...]
 
 
@@ -40,18 +46,27 @@ class Batch:
     Attributes:
         point_features: (N, POINT_FEATURES) float32.
         pillar_features: (P, PILLAR_FEATURES) float32.
-        pillar_of_point: (N,) int64, ascending.
+        starts: (P + 1,) int32; the points of pillar p are starts[p] to starts[p + 1].
         tables: one per layer of the architecture.
     """
 
     point_features: Tensor
     pillar_features: Tensor
-    pillar_of_point: Tensor
+    starts: Tensor
     tables: tuple[LayerTable, ...]
 
 
-def _pad(rows: Tensor) -> Tensor:
-    return functional.pad(rows, (0, 0, 0, 1))
+def round_rows(rows: int) -> int:
+    """Return `rows` + 1 rounded up to one of eight sizes per octave.
+
+    The matrix library compiles a kernel for every new shape; few shapes keep it from compiling all the time.
+    """
+    step = max(64, 1 << (max(rows, 1).bit_length() - 4))
+    return (rows // step + 1) * step
+
+
+def _pad(rows: Tensor, more: int = 1) -> Tensor:
+    return functional.pad(rows, (0, 0, 0, more))
 
 
 class GatherMultiply(torch.autograd.Function):
@@ -63,16 +78,17 @@ class GatherMultiply(torch.autograd.Function):
         columns = _pad(rows).index_select(0, table.forward.reshape(-1)).view(-1, taps * width)
         ctx.save_for_backward(columns, weight)
         ctx.table = table
-        return columns @ weight.view(taps * width, out)
+        return (columns @ weight.view(taps * width, out))[: table.outputs]
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
         columns, weight = ctx.saved_tensors
         taps, width, out = weight.shape
-        grad = grads[0].contiguous()
+        table: LayerTable = ctx.table
+        grad = _pad(grads[0], len(columns) - table.outputs)
         weight_grad = (grad.t() @ columns).t().reshape(taps, width, out)
-        fed = _pad(grad).index_select(0, ctx.table.backward.reshape(-1)).view(-1, taps * out)
-        return fed @ weight.transpose(1, 2).reshape(taps * out, width), weight_grad, None
+        fed = grad.index_select(0, table.backward.reshape(-1)).view(-1, taps * out)
+        return (fed @ weight.transpose(1, 2).reshape(taps * out, width))[: table.inputs], weight_grad, None
 
 
 class SparseLayer(nn.Module):
@@ -94,23 +110,67 @@ class SparseLayer(nn.Module):
         return functional.relu(self.norm(out))
 
 
+@kernel
+def _find_highest(
+    starts: NDArray[np.int32], points: NDArray[np.float32], weight: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+    """Return (P, C) maxima of points @ weight over each pillar's points, and the points that reach them."""
+    channels = weight.shape[1]
+    highest = np.full((len(starts) - 1, channels), -np.inf, np.float32)
+    chosen = np.zeros((len(starts) - 1, channels), np.int32)
+    for p in range(len(starts) - 1):
+        for n in range(starts[p], starts[p + 1]):
+            x, y, z = points[n, 0], points[n, 1], points[n, 2]
+            for c in range(channels):
+                value = x * weight[0, c] + y * weight[1, c] + z * weight[2, c]
+                if value > highest[p, c]:
+                    highest[p, c] = value
+                    chosen[p, c] = n
+    return highest, chosen
+
+
+@kernel
+def _sum_chosen(
+    points: NDArray[np.float32], chosen: NDArray[np.int32], grad: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Return the gradient of `_find_highest`'s weight, (POINT_FEATURES, C)."""
+    out = np.zeros((points.shape[1], grad.shape[1]), np.float32)
+    for p in range(len(grad)):
+        for c in range(grad.shape[1]):
+            n = chosen[p, c]
+            for f in range(points.shape[1]):
+                out[f, c] += grad[p, c] * points[n, f]
+    return out
+
+
+class PillarMaximum(torch.autograd.Function):
+    """Maximum over a pillar's points of points @ weight, without the (points, channels) array between."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, batch: Batch) -> Tensor:
+        points, starts = batch.point_features.numpy(), batch.starts.numpy()
+        highest, chosen = _find_highest(starts, points, weight.detach().contiguous().numpy())
+        ctx.points, ctx.chosen = points, chosen
+        return torch.from_numpy(highest)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        return torch.from_numpy(_sum_chosen(ctx.points, ctx.chosen, grads[0].contiguous().numpy())), None
+
+
 class Encoder(nn.Module):
-    """Pillar feature net: a linear layer over point and pillar features, batch norm, max over the points, ReLU."""
+    """Pillar feature net: linear over point and pillar features, maximum over the points, batch norm, ReLU."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.point = nn.Linear(POINT_FEATURES, channels, bias=False)
+        self.point = nn.Parameter(torch.randn(POINT_FEATURES, channels) * (2.0 / POINT_FEATURES) ** 0.5)
         self.pillar = nn.Linear(PILLAR_FEATURES, channels, bias=False)
         self.norm = nn.BatchNorm1d(channels, eps=1e-3, momentum=0.02)
 
     def forward(self, batch: Batch) -> Tensor:
-        # ReLU and batch norm (with its positive or negative slope) act on the sum; the sum's pillar part is the
-        # same for all points of a pillar, so only the point part is computed per point.
-        own = self.pillar(batch.pillar_features)
-        summed = self.point(batch.point_features) + own.index_select(0, batch.pillar_of_point)
-        normed = functional.relu(self.norm(summed))
-        index = batch.pillar_of_point[:, None].expand_as(normed)
-        return torch.zeros_like(own).scatter_reduce(0, index, normed, "amax", include_self=False)
+        # What a pillar's points share is added after the maximum: it cannot change which point is the highest.
+        summed = PillarMaximum.apply(self.point, batch) + self.pillar(batch.pillar_features)
+        return functional.relu(self.norm(summed))
 
 
 class SparseNetwork(nn.Module):

@@ -18,7 +18,7 @@ from ..network import RuleCache
 from ..pillars import PillarGeometry, Pillars, pillarise
 from .augment import Augmentation, LabelledScan, Snippet, cut_snippets, move_scan, paste_objects, thin_scan
 from .losses import TargetBatch
-from .network import Batch, LayerTable
+from .network import Batch, LayerTable, round_rows
 from .targets import Targets, build_targets
 
 _PASTED = ("pedestrian", "pedestrian", "cyclist")  # classes that streets show too seldom
@@ -91,33 +91,35 @@ def build_sample(
 
 def _collate_layer(parts: Sequence[LayerRules]) -> LayerTable:
     inputs = np.cumsum([0] + [len(p.rulebook.in_cols) for p in parts])
-    total_in, total_out = int(inputs[-1]), sum(len(p.rulebook.cols) for p in parts)
-    forward = np.concatenate(
-        [
-            np.where(p.rulebook.neighbours >= 0, p.rulebook.neighbours + first, total_in)
-            for p, first in zip(parts, inputs, strict=False)
-        ]
-    ).astype(np.int32)
-    taps = forward.shape[1]
-    backward = np.full((total_in + 1, taps), total_out, np.int32)
-    backward[forward, np.arange(taps)] = np.arange(total_out, dtype=np.int32)[:, None]
+    outputs = np.cumsum([0] + [len(p.rulebook.cols) for p in parts])
+    taps = parts[0].rulebook.taps
+    total_in, total_out = int(inputs[-1]), int(outputs[-1])
+    forward = np.full((round_rows(total_out), taps), total_in, np.int32)
+    for p, first_in, first_out in zip(parts, inputs, outputs, strict=False):
+        near = p.rulebook.neighbours
+        forward[first_out : first_out + len(near)] = np.where(near >= 0, near + first_in, total_in)
+    backward = np.full((round_rows(total_in), taps), total_out, np.int32)
+    backward[forward[:total_out], np.arange(taps)] = np.arange(total_out, dtype=np.int32)[:, None]
+    backward[total_in] = total_out  # where the rules of none ended up
     merges = []
     for k in range(len(parts[0].merges)):
         sizes = [int(p.merges[k].max(initial=-1)) + 1 for p in parts]
         firsts = np.cumsum([0, *sizes])
         rows = [np.where(p.merges[k] >= 0, p.merges[k] + f, firsts[-1]) for p, f in zip(parts, firsts, strict=False)]
         merges.append(torch.from_numpy(np.concatenate(rows).astype(np.int32)))
-    return LayerTable(torch.from_numpy(forward), torch.from_numpy(backward[:-1].copy()), tuple(merges))
+    return LayerTable(
+        torch.from_numpy(forward), torch.from_numpy(backward), total_in, total_out, tuple(merges)
+    )
 
 
 def collate_inputs(pillars: Sequence[Pillars], rules: Sequence[Sequence[LayerRules]]) -> Batch:
     """Join the pillars and rules of several samples."""
     points = [torch.from_numpy(p.point_features) for p in pillars]
     features = [torch.from_numpy(p.pillar_features) for p in pillars]
-    first = np.cumsum([0] + [len(p) for p in pillars])
-    member = [np.repeat(np.arange(len(p)) + f, np.diff(p.starts)) for p, f in zip(pillars, first, strict=False)]
+    first = np.cumsum([0] + [len(p.point_features) for p in pillars])
+    starts = [p.starts[:-1] + f for p, f in zip(pillars, first, strict=False)] + [first[-1:]]
     tables = tuple(_collate_layer(layer) for layer in zip(*rules, strict=True))
-    return Batch(torch.cat(points), torch.cat(features), torch.from_numpy(np.concatenate(member)), tables)
+    return Batch(torch.cat(points), torch.cat(features), torch.from_numpy(np.concatenate(starts).astype(np.int32)), tables)
 
 
 def collate_samples(samples: Sequence[Sample]) -> tuple[Batch, TargetBatch]:

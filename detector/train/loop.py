@@ -1,0 +1,243 @@
+"""loop.py: the training run: fill the pool, step, log, checkpoint, resume, export."""
+
+from __future__ import annotations
+
+import json
+import math
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, IterableDataset
+
+from ...runtime.errors import ConfigError
+from ...runtime.jit import numba
+from ..architecture import Architecture, build_architecture
+from ..checkpoints import Checkpoint, save_checkpoint
+from .config import TrainingConfig, read_config
+from .export import describe_model, fold_network
+from .losses import Losses, TargetBatch, compute_losses
+from .network import Batch, SparseNetwork
+from .pool import fill_pool, list_pool, load_real, stream_scans
+from .samples import stream_batches
+from .validation import Validation, validate
+
+CHECKPOINT, CURVE, MODEL = "checkpoint.pt", "curve.jsonl", "model"
+_LOG_EVERY = 50  # steps
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands, for whoever shows it."""
+
+    step: int
+    steps: int
+    loss: float
+    seconds: float
+
+
+class _BatchStream(IterableDataset[tuple[Batch, TargetBatch]]):
+    """Batches made in a process of their own, so that training does not wait for augmentation."""
+
+    def __init__(self, config: TrainingConfig, folder: Path, architecture: Architecture, first: int) -> None:
+        self._config, self._folder, self._architecture, self._first = config, folder, architecture, first
+
+    def __iter__(self) -> Iterator[tuple[Batch, TargetBatch]]:
+        torch.set_num_threads(1)
+        numba.set_num_threads(1)
+        config = self._config
+        real = load_real(config.real)
+        scans = stream_scans(self._folder, real, config.real.share, config.seed, self._first)
+        return stream_batches(
+            scans, self._architecture, config.training_grid, config.classes, config.augmentation, config.schedule.batch
+        )
+
+
+class _Run:
+    """A training run: network, running average, optimiser, and how far they are."""
+
+    def __init__(self, config: TrainingConfig, folder: Path) -> None:
+        self.config, self.folder = config, folder
+        torch.manual_seed(config.seed)
+        self.architecture = build_architecture(config.widths, len(config.classes))
+        self.network = SparseNetwork(self.architecture)
+        head = self.network.layers[-1].bias
+        assert isinstance(head, nn.Parameter)
+        with torch.no_grad():
+            head[: len(config.classes)] = -4.0  # centres are rare: begin by expecting none
+        self.average = deepcopy(self.network).requires_grad_(False)
+        self.optimiser = torch.optim.AdamW(
+            self.network.parameters(), weight_decay=config.schedule.weight_decay, betas=(0.95, 0.99)
+        )
+        self.step, self.seconds = 0, 0.0
+        self.steps = max(1, config.schedule.samples // config.schedule.batch)
+
+    def save(self) -> None:
+        state = {
+            "step": self.step,
+            "seconds": self.seconds,
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+        }
+        path = self.folder / CHECKPOINT
+        temporary = path.with_suffix(".part")
+        torch.save(state, temporary)
+        os.replace(temporary, path)
+
+    def restore(self, path: Path, *, whole: bool) -> None:
+        """Load a checkpoint; not `whole`: take the averaged weights only, as the start of another run."""
+        try:
+            state: dict[str, Any] = torch.load(path, weights_only=True)
+            self.average.load_state_dict(state["average"])
+            self.network.load_state_dict(state["network" if whole else "average"])
+            if whole:
+                self.optimiser.load_state_dict(state["optimiser"])
+                self.step, self.seconds = int(state["step"]), float(state["seconds"])
+        except (OSError, KeyError, RuntimeError, ValueError) as error:
+            raise ConfigError(f"{path}: not a checkpoint of this network ({error}); remove it to start anew") from error
+
+    def set_learning_rate(self) -> float:
+        schedule, done = self.config.schedule, self.step / self.steps
+        if done < schedule.warm_up:
+            factor = 0.1 + 0.9 * done / schedule.warm_up
+        else:
+            factor = 0.5 * (1 + math.cos(math.pi * (done - schedule.warm_up) / (1 - schedule.warm_up)))
+        rate = schedule.learning_rate * max(factor, 0.003)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        return rate
+
+    def take_step(self, batch: Batch, target: TargetBatch) -> Losses:
+        self.network.train()
+        if self.step >= (1 - self.config.schedule.frozen_norm) * self.steps:
+            # Batch statistics of mixed sensors bias the boxes; the last part trains with those used at inference.
+            for module in self.network.modules():
+                if isinstance(module, nn.BatchNorm1d):
+                    module.eval()
+        cell = self.config.training_grid.size * self.architecture.output_stride
+        losses = compute_losses(self.network(batch), target, cell)
+        self.optimiser.zero_grad()
+        losses.total.backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), self.config.schedule.clip)
+        self.optimiser.step()
+        self._update_average()
+        self.step += 1
+        return losses.detach()
+
+    def _update_average(self) -> None:
+        decay = min(self.config.schedule.average, (1 + self.step) / (20 + self.step))
+        with torch.no_grad():
+            for mean, value in zip(self.average.parameters(), self.network.parameters(), strict=True):
+                mean.lerp_(value, 1 - decay)
+            for mean, value in zip(self.average.buffers(), self.network.buffers(), strict=True):
+                if mean.is_floating_point():
+                    mean.lerp_(value, 1 - decay)
+                else:
+                    mean.copy_(value)
+
+    def fold(self) -> Checkpoint:
+        return fold_network(self.average, describe_model(self.config, self.architecture))
+
+
+def _append_line(path: Path, entry: dict[str, Any]) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(entry) + "\n")
+
+
+def _describe(losses: list[Losses]) -> dict[str, float]:
+    names = [f.name for f in fields(Losses)]
+    return {n: round(sum(float(getattr(x, n)) for x in losses) / len(losses), 4) for n in names}
+
+
+def train_model(
+    config_path: str | Path,
+    *,
+    output: str | Path | None = None,
+    resume: bool = True,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Path:
+    """Run or resume a training and return the folder of the trained model.
+
+    Args:
+        config_path: YAML file, see TrainingConfig.
+        output: folder of the run; None takes `runs/<name>`.
+        resume: go on from the folder's checkpoint where there is one.
+        on_progress: called about every 50 steps.
+
+    Raises:
+        ConfigError: the configuration or a checkpoint cannot be used.
+    """
+    config = read_config(config_path)
+    folder = Path(output) if output is not None else Path("runs") / config.name
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(1)
+    run = _Run(config, folder)
+    if resume and (folder / CHECKPOINT).exists():
+        run.restore(folder / CHECKPOINT, whole=True)
+    elif config.schedule.start_from:
+        run.restore(Path(config.schedule.start_from), whole=False)
+    pool = Path(config.pool.folder)
+    maker = _start_pool(config, pool)
+    try:
+        _train(run, pool, on_progress)
+    finally:
+        run.save()
+        if maker is not None and maker.is_alive():
+            maker.terminate()
+            maker.join()
+    save_checkpoint(run.fold(), folder / MODEL)
+    return folder / MODEL
+
+
+def _start_pool(config: TrainingConfig, folder: Path) -> Any:
+    """Fill the pool in another process, and wait until training can start."""
+    if len(list_pool(folder)) >= config.pool.scans:
+        return None
+    maker = multiprocessing.get_context("spawn").Process(target=fill_pool, args=(config.pool, folder), daemon=True)
+    maker.start()
+    while len(list_pool(folder)) < min(config.pool.start_with, config.pool.scans):
+        if not maker.is_alive():
+            raise ConfigError(f"{folder}: the training scans could not be made (exit code {maker.exitcode})")
+        time.sleep(1.0)
+    return maker
+
+
+def _train(run: _Run, pool: Path, on_progress: Callable[[Progress], None] | None) -> None:
+    schedule = run.config.schedule
+    if run.step >= run.steps:
+        return
+    stream = _BatchStream(run.config, pool, run.architecture, run.step * schedule.batch)
+    loader = DataLoader(
+        stream, batch_size=None, num_workers=1, prefetch_factor=4, multiprocessing_context="spawn"
+    )
+    curve = run.folder / CURVE
+    recent: list[Losses] = []
+    before = time.perf_counter()
+    for batch, target in loader:
+        rate = run.set_learning_rate()
+        recent.append(run.take_step(batch, target))
+        now = time.perf_counter()
+        run.seconds, before = run.seconds + now - before, now
+        if run.step % _LOG_EVERY == 0 or run.step == run.steps:
+            entry = {"step": run.step, "samples": run.step * schedule.batch, "rate": round(rate, 6)}
+            _append_line(curve, entry | {"seconds": round(run.seconds)} | _describe(recent))
+            if on_progress is not None:
+                on_progress(Progress(run.step, run.steps, float(recent[-1].total), run.seconds))
+            recent = []
+        if run.step % schedule.checkpoint_every == 0:
+            run.save()
+        if schedule.validate_every and run.step % schedule.validate_every == 0:
+            result: Validation = validate(run.fold(), run.config)
+            save_checkpoint(run.fold(), run.folder / MODEL)
+            _append_line(curve, {"step": run.step, "samples": run.step * schedule.batch} | result.to_dict())
+            before = time.perf_counter()
+        if run.step >= run.steps:
+            return

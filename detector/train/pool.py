@@ -1,0 +1,110 @@
+"""pool.py: the training scans: synthetic ones made beforehand and kept on disk, and labelled real frames."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...runtime.errors import ConfigError
+from ..boxes import points_in_boxes
+from ..simulate.datasets import load_scan, save_scan
+from ..simulate.scan import Scan, scan_scene
+from ..simulate.scene import build_scene
+from ..simulate.sensors import SENSORS, Sensor, random_sensor
+from .augment import LabelledScan
+from .config import Pool, RealFrames
+
+_OFTEN = 0.3  # share of HDL-64E scans
+_NAMED = 0.8  # share below which a scan comes from a named sensor; the rest are sensors that do not exist
+_RING_STEP = np.radians(0.4)  # [rad] elevation bins that stand for rings where a dataset does not tell them
+
+
+def draw_sensor(rng: np.random.Generator) -> Sensor:
+    """Return the sensor of one training scan."""
+    u = rng.random()
+    if u < _OFTEN:
+        return SENSORS["hdl64e"]
+    if u < _NAMED:
+        return SENSORS[sorted(SENSORS)[int(rng.integers(len(SENSORS)))]]
+    return random_sensor(rng)
+
+
+def make_scan(seed: int) -> Scan:
+    """Return training scan `seed`: its own scene, sensor and noise."""
+    rng = np.random.default_rng([seed, 1])
+    return scan_scene(build_scene(seed), draw_sensor(rng), seed)
+
+
+def fill_pool(pool: Pool, folder: Path, *, part: int = 0, parts: int = 1) -> None:
+    """Make the scans that `folder` lacks; several processes may each take one part."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for index in range(part, pool.scans, parts):
+        path = folder / f"{index:06d}.npz"
+        if not path.exists():
+            save_scan(path, make_scan(pool.seed + index))
+
+
+def list_pool(folder: Path) -> list[Path]:
+    """Return the finished scans, in order."""
+    return sorted(p for p in folder.glob("*.npz") if not p.name.startswith("."))
+
+
+def label_scan(scan: Scan) -> LabelledScan:
+    """Return a simulated scan as training takes it."""
+    return LabelledScan(
+        np.ascontiguousarray(scan.points[:, :3]),
+        scan.rings.astype(np.int16),
+        scan.owners.astype(np.int32),
+        scan.boxes.astype(np.float64),
+        scan.labels,
+    )
+
+
+def _guess_rings(points: NDArray[np.float32]) -> NDArray[np.int16]:
+    elevation = np.arctan2(points[:, 2], np.hypot(points[:, 0], points[:, 1]))
+    return np.clip((elevation + 0.6) / _RING_STEP, 0, 255).astype(np.int16)
+
+
+def load_real(real: RealFrames) -> list[LabelledScan]:
+    """Return all frames of the real dataset, with the owner of each point found from the boxes.
+
+    Raises:
+        ConfigError: the dataset's environment variable is not set.
+    """
+    if not real.dataset or real.share <= 0:
+        return []
+    from ..evaluate import open_dataset  # TEMP
+
+    path = os.path.expandvars(real.dataset)
+    if "$" in path:
+        raise ConfigError(f"real.dataset is '{real.dataset}': set that environment variable to the dataset's folder")
+    scans = []
+    for item in open_dataset(path):
+        points = np.ascontiguousarray(item.frame.points[:, :3])
+        boxes = item.objects.boxes.astype(np.float64)
+        owners = points_in_boxes(points, boxes) if len(boxes) else np.full(len(points), -1, np.int32)
+        scans.append(
+            LabelledScan(points, _guess_rings(points), owners.astype(np.int32), boxes, item.objects.labels)
+        )
+    return scans
+
+
+def stream_scans(
+    folder: Path, real: Sequence[LabelledScan], share: float, seed: int, first: int
+) -> Iterator[tuple[LabelledScan, np.random.Generator]]:
+    """Yield scans for ever, each with the generator of its augmentation; sample n depends on (seed, n) only,
+    as long as the pool is complete.
+    """
+    files = list_pool(folder)
+    for n in range(first, 2**62):
+        if n % 500 == 0:
+            files = list_pool(folder)
+        rng = np.random.default_rng([seed, n])
+        if real and rng.random() < share:
+            yield real[int(rng.integers(len(real)))], rng
+        else:
+            yield label_scan(load_scan(files[int(rng.integers(len(files)))])), rng
