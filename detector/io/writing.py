@@ -1,0 +1,142 @@
+"""writing.py: recordings out: ROS bags and MCAP, or one `.bin`, `.pcd` or `.npy` file per frame."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...runtime.errors import ColonnadeError, RecordingError, UsageError
+from ..frames import Frame
+from .bag_writing import write_bag, write_db3, write_mcap
+from .pcd import encode_pcd
+from .sources import natural_key
+
+Encoder = Callable[[NDArray[np.float32]], bytes]
+
+
+def _encode_rows(points: NDArray[np.float32]) -> bytes:
+    return np.ascontiguousarray(points, "<f4").tobytes()
+
+
+def _encode_npy(points: NDArray[np.float32]) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, np.ascontiguousarray(points, "<f4"), allow_pickle=False)
+    return stream.getvalue()
+
+
+def write_files(path: Path, frames: Iterable[Frame], suffix: str, encode: Encoder, *, single: bool) -> None:
+    """Write one file per frame into the folder `path`; with `single`, an only frame becomes the file `path`.
+
+    The files are named after the frames' ids, or numbered from 000000 where the ids repeat, do not sort in the order
+    of the recording, or are no file names.
+    """
+    path.mkdir()
+    ids: list[str] = []
+    for index, frame in enumerate(frames):
+        (path / f"{index:06d}.part").write_bytes(encode(frame.points))
+        ids.append(frame.frame_id)
+    if single and len(ids) == 1:
+        only = path.with_name(path.name + ".only")
+        (path / "000000.part").rename(only)
+        path.rmdir()
+        only.rename(path)
+        return
+    names = ids if _are_ordered_names(ids) else [f"{index:06d}" for index in range(len(ids))]
+    for index, name in enumerate(names):
+        (path / f"{index:06d}.part").rename(path / f"{name}{suffix}")
+
+
+def _are_ordered_names(ids: list[str]) -> bool:
+    if not all(re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.@+=-]{0,99}", name) for name in ids):
+        return False
+    # Compared without case, as some file systems do.
+    keys = [natural_key(name.lower()) for name in ids]
+    return all(first < second for first, second in zip(keys, keys[1:], strict=False))
+
+
+_WRITERS: dict[str, Callable[[Path, Iterable[Frame]], None]] = {
+    "mcap": write_mcap,
+    "db3": write_db3,
+    "bag": write_bag,
+}
+_ENCODERS: dict[str, tuple[str, Encoder]] = {
+    "kitti": (".bin", _encode_rows),
+    "pcd": (".pcd", encode_pcd),
+    "npy": (".npy", _encode_npy),
+}
+_BY_SUFFIX = {".mcap": "mcap", ".db3": "db3", ".bag": "bag", ".bin": "kitti", ".pcd": "pcd", ".npy": "npy"}
+WRITABLE = (*_WRITERS, *_ENCODERS)
+
+
+def write_recording(
+    path: str | os.PathLike[str],
+    frames: Iterable[Frame],
+    *,
+    format: str | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Write `frames` as a recording; nothing appears at `path` before all is written.
+
+    Coordinates and intensities are stored as float32, bit by bit. What lies where:
+    `.mcap` and `.bag` one file, topic /points, fields x y z intensity; `.db3` a folder with `metadata.yaml`;
+    `kitti`, `pcd`, `npy` a folder with one file per frame, or, if `path` ends in `.bin`, `.pcd` or `.npy` and there
+    is only one frame, that file.
+
+    Args:
+        path: where to.
+        frames: the frames, taken one at a time.
+        format: "mcap", "db3", "bag", "kitti", "pcd" or "npy"; None = by the suffix of `path`, "kitti" without one.
+        overwrite: replace what is at `path`.
+
+    Raises:
+        UsageError: the format is unknown.
+        RecordingError: `path` exists already or cannot be written, or a frame does not fit the format.
+        MissingExtraError: the format needs a package that is not installed.
+    """
+    target = Path(path)
+    write = _choose_writer(target, format)
+    if os.path.lexists(target) and not overwrite:
+        raise RecordingError(f"{target}: exists already; choose another name or say --overwrite")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # Beside the target, so that the last step is a rename within one file system.
+        workshop = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
+        try:
+            # Named like the target: rosbags names the file in a bag folder after the folder.
+            made = workshop / target.name
+            made = made.with_suffix("") if made.suffix == ".db3" else made
+            write(made, frames)
+            if os.path.lexists(target):
+                target.rename(workshop / "replaced")
+            made.rename(target)
+        finally:
+            shutil.rmtree(workshop, ignore_errors=True)
+    except ColonnadeError:
+        raise
+    except OSError as error:
+        raise RecordingError(f"{target}: cannot be written: {error.strerror or error}") from error
+
+
+def _choose_writer(target: Path, name: str | None) -> Callable[[Path, Iterable[Frame]], None]:
+    suffix = target.suffix.lower()
+    if name is None and suffix and suffix not in _BY_SUFFIX:
+        raise UsageError(
+            f"{target}: no recording is written as {suffix}; the suffixes are {', '.join(_BY_SUFFIX)}, "
+            f"or give --format ({', '.join(WRITABLE)})"
+        )
+    chosen = name or _BY_SUFFIX.get(suffix, "kitti")
+    if chosen in _WRITERS:
+        return _WRITERS[chosen]
+    if chosen in _ENCODERS:
+        ending, encode = _ENCODERS[chosen]
+        return partial(write_files, suffix=ending, encode=encode, single=suffix == ending)
+    raise UsageError(f"--format {chosen}: cannot be written; the formats are {', '.join(WRITABLE)}")
