@@ -1,0 +1,285 @@
+"""boxes.py: rotated boxes: corners, overlap by exact polygon clipping, suppression, points inside.
+
+A box is a row x, y, z of its centre, length, width, height [m], yaw about +z from +x [rad]. A box that is not
+finite or has a side of zero or less has no area: it overlaps nothing, not even itself.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..runtime.errors import UsageError
+from ..runtime.jit import kernel, parallel_kernel, prange
+
+_MOST_CORNERS = 8  # a rectangle cut by four half-planes has at most eight
+
+
+def box_corners(boxes: ArrayLike) -> NDArray[np.float64]:
+    """Return the corners (N, 4, 2) of the footprints: front left, rear left, rear right, front right.
+
+    Raises:
+        UsageError: `boxes` is not (N, 7).
+    """
+    rows = _check_boxes(boxes)
+    cos, sin = np.cos(rows[:, 6, None]), np.sin(rows[:, 6, None])
+    along = rows[:, 3, None] / 2 * np.array([1.0, -1.0, -1.0, 1.0])
+    across = rows[:, 4, None] / 2 * np.array([1.0, 1.0, -1.0, -1.0])
+    x = rows[:, 0, None] + along * cos - across * sin
+    y = rows[:, 1, None] + along * sin + across * cos
+    return np.stack([x, y], axis=-1)
+
+
+def bev_iou(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
+    """Return the intersection over union (N, M) of the footprints of boxes a (N, 7) and b (M, 7).
+
+    Raises:
+        UsageError: an array is not (N, 7).
+    """
+    return _overlap_matrix(_check_boxes(a), _check_boxes(b), False)
+
+
+def iou_3d(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
+    """Return the intersection over union (N, M) of the volumes of boxes a (N, 7) and b (M, 7).
+
+    Raises:
+        UsageError: an array is not (N, 7).
+    """
+    return _overlap_matrix(_check_boxes(a), _check_boxes(b), True)
+
+
+def suppress_boxes(boxes: ArrayLike, scores: ArrayLike, threshold: float) -> NDArray[np.intp]:
+    """Rotated non-maximum suppression: drop a box whose footprint overlaps a kept box of higher score.
+
+    Greedy by descending score; between equal scores the earlier box goes first.
+
+    Args:
+        boxes: (N, 7).
+        scores: (N,).
+        threshold: boxes whose IoU is above it suppress each other.
+
+    Returns:
+        Indices of the kept boxes, by descending score.
+
+    Raises:
+        UsageError: shapes do not fit.
+    """
+    rows, order = _check_boxes(boxes), np.argsort(-_check_scores(scores), kind="stable")
+    if len(rows) != len(order):
+        raise UsageError(f"{len(rows)} boxes but {len(order)} scores; give one score per box")
+    return order[_survivors(rows[order], float(threshold))]
+
+
+def points_in_boxes(points: ArrayLike, boxes: ArrayLike) -> NDArray[np.int32]:
+    """Return, for each point (N, >=3), the index of the first box (K, 7) that holds it, or -1.
+
+    A point on a face is inside.
+
+    Raises:
+        UsageError: shapes do not fit.
+    """
+    cloud, rows = _check_points(points), _check_boxes(boxes)
+    owners = np.full(len(cloud), -1, np.int32)
+    _own_points(cloud, rows, np.cos(rows[:, 6]), np.sin(rows[:, 6]), owners)
+    return owners
+
+
+def count_points(points: ArrayLike, boxes: ArrayLike) -> NDArray[np.int32]:
+    """Return how many points (N, >=3) lie in each box (K, 7); a point in two boxes counts for both.
+
+    Raises:
+        UsageError: shapes do not fit.
+    """
+    cloud, rows = _check_points(points), _check_boxes(boxes)
+    counts = np.zeros(len(rows), np.int32)
+    _count_points(cloud, rows, np.cos(rows[:, 6]), np.sin(rows[:, 6]), counts)
+    return counts
+
+
+def _check_boxes(boxes: ArrayLike) -> NDArray[np.float64]:
+    rows = np.ascontiguousarray(boxes, dtype=np.float64)
+    if rows.size == 0:
+        return rows.reshape(0, 7)
+    if rows.ndim != 2 or rows.shape[1] != 7:
+        raise UsageError(f"boxes must have shape (N, 7): x, y, z, l, w, h, yaw; got {rows.shape}")
+    return rows
+
+
+def _check_scores(scores: ArrayLike) -> NDArray[np.float64]:
+    values = np.asarray(scores, dtype=np.float64)
+    if values.ndim != 1:
+        raise UsageError(f"scores must have shape (N,), got {values.shape}")
+    return values
+
+
+def _check_points(points: ArrayLike) -> NDArray[np.floating]:
+    cloud = np.asarray(points)
+    if cloud.dtype not in (np.float32, np.float64):
+        cloud = cloud.astype(np.float64)
+    if cloud.ndim != 2 or cloud.shape[1] < 3:
+        raise UsageError(f"points must have shape (N, >=3): x, y, z in columns; got {cloud.shape}")
+    return np.ascontiguousarray(cloud[:, :3])
+
+
+@kernel
+def _is_solid(box: NDArray[np.float64]) -> bool:
+    for value in box:
+        if not math.isfinite(value):
+            return False
+    return bool(box[3] > 0.0 and box[4] > 0.0 and box[5] > 0.0)
+
+
+@kernel
+def _clip(
+    polygon: NDArray[np.float64],
+    count: int,
+    axis: int,
+    sign: float,
+    limit: float,
+    clipped: NDArray[np.float64],
+) -> int:
+    """Write the part of a convex polygon with sign * coordinate <= limit to `clipped`; return how many corners."""
+    kept = 0
+    for i in range(count):
+        j = i + 1 if i + 1 < count else 0
+        here, there = sign * polygon[i, axis] - limit, sign * polygon[j, axis] - limit
+        if here <= 0.0:
+            clipped[kept, 0], clipped[kept, 1] = polygon[i, 0], polygon[i, 1]
+            kept += 1
+        if (here < 0.0 and there > 0.0) or (here > 0.0 and there < 0.0):
+            share = here / (here - there)
+            other = 1 - axis
+            clipped[kept, axis] = sign * limit  # exactly on the edge, whatever `share` rounds to
+            clipped[kept, other] = polygon[i, other] + share * (polygon[j, other] - polygon[i, other])
+            kept += 1
+    return kept
+
+
+@kernel
+def _intersection_area(
+    a: NDArray[np.float64], b: NDArray[np.float64], front: NDArray[np.float64], back: NDArray[np.float64]
+) -> float:
+    """Area shared by two footprints (Sutherland-Hodgman).
+
+    Worked out in b's own frame, where b's edges are parallel to the axes. `front` and `back` are (9, 2) work
+    space.
+    """
+    cos, sin = math.cos(b[6]), math.sin(b[6])
+    x, y = a[0] - b[0], a[1] - b[1]
+    centre_x, centre_y = x * cos + y * sin, y * cos - x * sin
+    cos, sin = math.cos(a[6] - b[6]), math.sin(a[6] - b[6])
+    for k in range(4):  # counter-clockwise, as box_corners
+        along = a[3] / 2 if k == 0 or k == 3 else -a[3] / 2
+        across = a[4] / 2 if k < 2 else -a[4] / 2
+        front[k, 0] = centre_x + along * cos - across * sin
+        front[k, 1] = centre_y + along * sin + across * cos
+    count = _clip(front, 4, 0, 1.0, b[3] / 2, back)
+    count = _clip(back, count, 0, -1.0, b[3] / 2, front)
+    count = _clip(front, count, 1, 1.0, b[4] / 2, back)
+    count = _clip(back, count, 1, -1.0, b[4] / 2, front)
+    if count < 3:
+        return 0.0
+    twice = 0.0
+    for k in range(1, count - 1):  # a fan from the first corner keeps the terms small
+        ux, uy = front[k, 0] - front[0, 0], front[k, 1] - front[0, 1]
+        vx, vy = front[k + 1, 0] - front[0, 0], front[k + 1, 1] - front[0, 1]
+        twice += ux * vy - uy * vx
+    return max(0.0, twice / 2)
+
+
+@kernel
+def _overlap(
+    a: NDArray[np.float64],
+    b: NDArray[np.float64],
+    volume: bool,
+    front: NDArray[np.float64],
+    back: NDArray[np.float64],
+) -> float:
+    reach = (math.hypot(a[3], a[4]) + math.hypot(b[3], b[4])) / 2
+    if math.hypot(a[0] - b[0], a[1] - b[1]) > reach:
+        return 0.0
+    size_a, size_b = a[3] * a[4], b[3] * b[4]
+    shared = min(_intersection_area(a, b, front, back), size_a, size_b)
+    if volume:
+        top = min(a[2] + a[5] / 2, b[2] + b[5] / 2)
+        bottom = max(a[2] - a[5] / 2, b[2] - b[5] / 2)
+        shared *= max(0.0, min(top - bottom, a[5], b[5]))
+        size_a, size_b = size_a * a[5], size_b * b[5]
+    union = size_a + size_b - shared
+    if not 0.0 < union < np.inf:  # sides so small or so large that the product left the range of a double
+        return 0.0
+    return float(min(1.0, shared / union))
+
+
+@kernel
+def _overlap_matrix(a: NDArray[np.float64], b: NDArray[np.float64], volume: bool) -> NDArray[np.float64]:
+    result = np.zeros((len(a), len(b)))
+    front, back = np.empty((_MOST_CORNERS + 1, 2)), np.empty((_MOST_CORNERS + 1, 2))
+    solid = np.empty(len(b), np.bool_)
+    for j in range(len(b)):
+        solid[j] = _is_solid(b[j])
+    for i in range(len(a)):
+        if not _is_solid(a[i]):
+            continue
+        for j in range(len(b)):
+            if solid[j]:
+                result[i, j] = _overlap(a[i], b[j], volume, front, back)
+    return result
+
+
+@kernel
+def _survivors(boxes: NDArray[np.float64], threshold: float) -> NDArray[np.bool_]:
+    """Which of the boxes, given by descending score, no kept box before them suppresses."""
+    kept = np.ones(len(boxes), np.bool_)
+    front, back = np.empty((_MOST_CORNERS + 1, 2)), np.empty((_MOST_CORNERS + 1, 2))
+    solid = np.empty(len(boxes), np.bool_)
+    for i in range(len(boxes)):
+        solid[i] = _is_solid(boxes[i])
+    for i in range(len(boxes)):
+        if not (kept[i] and solid[i]):
+            continue
+        for j in range(i + 1, len(boxes)):
+            if kept[j] and solid[j] and _overlap(boxes[i], boxes[j], False, front, back) > threshold:
+                kept[j] = False
+    return kept
+
+
+@kernel
+def _holds(box: NDArray[np.float64], cos: float, sin: float, x: float, y: float, z: float) -> bool:
+    if not abs(z - box[2]) <= box[5] / 2:
+        return False
+    dx, dy = x - box[0], y - box[1]
+    return bool(abs(dx * cos + dy * sin) <= box[3] / 2 and abs(dy * cos - dx * sin) <= box[4] / 2)
+
+
+@parallel_kernel
+def _own_points(
+    points: NDArray[np.floating],
+    boxes: NDArray[np.float64],
+    cos: NDArray[np.float64],
+    sin: NDArray[np.float64],
+    owners: NDArray[np.int32],
+) -> None:
+    for n in prange(len(points)):
+        for k in range(len(boxes)):
+            if _holds(boxes[k], cos[k], sin[k], points[n, 0], points[n, 1], points[n, 2]):
+                owners[n] = k
+                break
+
+
+@parallel_kernel
+def _count_points(
+    points: NDArray[np.floating],
+    boxes: NDArray[np.float64],
+    cos: NDArray[np.float64],
+    sin: NDArray[np.float64],
+    counts: NDArray[np.int32],
+) -> None:
+    for k in prange(len(boxes)):
+        count = 0
+        for n in range(len(points)):
+            if _holds(boxes[k], cos[k], sin[k], points[n, 0], points[n, 1], points[n, 2]):
+                count += 1
+        counts[k] = count
