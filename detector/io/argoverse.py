@@ -1,4 +1,4 @@
-"""argoverse.py: Argoverse 2 sweeps: feather tables of x, y, z and intensity, through pyarrow (extra `formats`)."""
+"""argoverse.py: Argoverse 2 sweeps: feather tables of points, through pyarrow (extra `formats`)."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def decode_sweep(path: Path, columns: int | tuple[str, ...] | None) -> RawCloud:
 
 
 def find(folder: Path) -> list[Path]:
-    """Return the sweeps of an Argoverse 2 log, or the feather files of a folder that are named by their time."""
+    """Return the sweeps of an Argoverse 2 log, or the feather files of a folder named by their time."""
     for layout in _LAYOUTS:
         frames = list_frames(folder / layout, ".feather")
         if frames:

@@ -1,4 +1,4 @@
-"""arrays.py: NumPy `.npy` frames: (N, C) numbers with C >= 3, or records with fields x, y, z and an intensity."""
+"""arrays.py: NumPy `.npy` frames: (N, 3 or more) numbers, or records with fields x, y, z."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.lib import format as npy
@@ -28,7 +29,7 @@ def decode_array(path: Path, columns: int | tuple[str, ...] | None) -> RawCloud:
     """
     array = _parse_array(read_whole(path))
     if array.dtype.names is not None:
-        table = array.reshape(-1)
+        table: Any = array.reshape(-1)  # an array of records
         used = choose_fields(array.dtype.names, columns)
         return cloud_from_columns([table[name] for name in used], array.dtype.names, used)
     if array.ndim != 2 or array.shape[1] < 3:
@@ -44,13 +45,13 @@ def decode_array(path: Path, columns: int | tuple[str, ...] | None) -> RawCloud:
 def _parse_array(data: bytes) -> NDArray[np.generic]:
     """Return the array in `data`, checked against its size before anything is allocated."""
     stream = BytesIO(data)
-    version = npy.read_magic(stream)  # type: ignore[no-untyped-call]
+    version = npy.read_magic(stream)
     read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
     if version not in ((1, 0), (2, 0)):
         raise ValueError(
             f"version {version} of the .npy format is not supported; save it again with numpy.save"
         )
-    shape, column_major, dtype = read_header(stream)  # type: ignore[no-untyped-call]
+    shape, column_major, dtype = read_header(stream)
     if dtype.hasobject or dtype.itemsize == 0 or (dtype.names is None and dtype.kind not in "fiu"):
         raise ValueError(f"element type {dtype} is not a number")
     if any(length < 0 for length in shape):

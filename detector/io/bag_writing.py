@@ -1,4 +1,4 @@
-"""bag_writing.py: frames into ROS 1 `.bag`, ROS 2 `.db3` folders and single `.mcap` files, through rosbags."""
+"""bag_writing.py: frames into ROS 1 `.bag`, ROS 2 `.db3` folders and `.mcap` files, through rosbags."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def write_bag(path: Path, frames: Iterable[Frame]) -> None:
 
 
 def write_db3(path: Path, frames: Iterable[Frame]) -> None:
-    """Write a ROS 2 bag: the folder `path` with `metadata.yaml` and one SQLite file (raises as `write_bag`)."""
+    """Write a ROS 2 bag: the folder `path` with `metadata.yaml` and an SQLite file (as `write_bag`)."""
     _write_ros2(path, frames, "SQLITE3")
 
 
@@ -73,8 +73,8 @@ def _write_messages(
 ) -> None:
     """Write each frame as a message.
 
-    The header carries the frame's time. The log time, by which players and readers order the messages, is the same
-    where it can be, and otherwise the next nanosecond, so that the order of the frames survives.
+    The header carries the frame's time. The log time, by which players and readers order the messages, is the
+    same where it can be, and otherwise the next nanosecond, so that the order of the frames survives.
     """
     log_time = -1
     for index, frame in enumerate(frames):

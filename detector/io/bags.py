@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +38,7 @@ _REPAIRS = {
 
 
 class _BoundedFile(io.BufferedReader):
-    """A file that never sets memory aside for more bytes than it has, however many a damaged header asks for."""
+    """A file that never sets memory aside for more bytes than it has, whatever a damaged header asks for."""
 
     def __init__(self, path: Path) -> None:
         raw = io.FileIO(path)
@@ -52,11 +52,11 @@ class _BoundedFile(io.BufferedReader):
 
 
 class _BagPath(_NativePath):
-    """A path that opens as a bounded file and shows the suffix of its content, by which rosbags picks its reader."""
+    """A path that opens as a bounded file and has the suffix of its content, by which rosbags goes."""
 
     content_suffix: str | None = None
 
-    def open(self, mode: str = "r", *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+    def open(self, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
         if mode == "rb":
             return _BoundedFile(self)
         return super().open(mode, *args, **kwargs)
@@ -203,6 +203,7 @@ def _topic_lines(counts: dict[str, int]) -> str:
     return "\n".join(f"  --topic {topic}" for topic in sorted(counts))
 
 
+@cache
 def _find_typestore(distro: str) -> Any:
     """Return the message definitions of a ROS distribution.
 
@@ -232,7 +233,7 @@ def _matches(magic: bytes, path: Path, head: bytes) -> bool:
 
 
 def _find(suffix: str, folder: Path) -> list[Path]:
-    """Return the folder itself if rosbag2 wrote it, else the bag files in it (a recording cut into several)."""
+    """Return the folder itself if rosbag2 wrote it, else the bag files in it (a recording cut in pieces)."""
     files = list_frames(folder, suffix)
     if files and suffix != ".bag" and (folder / "metadata.yaml").is_file():
         return [folder]

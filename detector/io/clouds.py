@@ -66,7 +66,7 @@ def choose_fields(names: Sequence[str], columns: int | tuple[str, ...] | None) -
 
     Args:
         names: the names that the file stores.
-        columns: three or four field names given by the user (x, y, z[, intensity]), or None to go by the names.
+        columns: three or four field names given by the user (x, y, z[, intensity]), or None.
 
     Raises:
         UsageError: `columns` is a number: these points have named fields.

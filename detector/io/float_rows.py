@@ -100,10 +100,10 @@ def look_like_coordinates(floats: NDArray[np.float32]) -> bool:
 def guess_stride(floats: NDArray[np.float32], sizes: Sequence[int] = ()) -> int:
     """Return how many columns the rows have: 3, 4, 5 or 6.
 
-    With the right width each column has its own distribution (heights are flatter than ranges, intensities are
-    never negative); with a wrong one all columns are the same mixture. So the width that makes the column's number
-    tell most about the value (mutual information, in nats) is the right one; the order of the points is irrelevant.
-    Among widths that do equally well, one that divides the file `sizes` [bytes], then the most usual one, is taken.
+    With the right width each column has its own distribution: heights are flatter than ranges, intensities
+    are never negative. With a wrong one all columns are the same mixture. So the right width is the one with
+    which the column's number tells most about the value (mutual information), however the points are ordered.
+    Among widths that do equally well, one that divides the file `sizes` [bytes] wins, then the usual one.
     """
     information = {stride: column_information(floats, stride) for stride in _STRIDES}
     best = max(information.values())
@@ -119,9 +119,12 @@ def column_information(floats: NDArray[np.float32], stride: int) -> float:
     count = len(floats) // stride * stride
     if count == 0:
         return 0.0
-    values = floats[:count]
+    with np.errstate(invalid="ignore"):  # signalling NaNs in damaged files
+        values = floats[:count].astype(np.float64)
     finite = np.isfinite(values)
-    edges = np.unique(np.quantile(values[finite], np.linspace(0, 1, _BINS + 1)[1:-1])) if finite.any() else []
+    if not finite.any():
+        return 0.0
+    edges = np.unique(np.quantile(values[finite], np.linspace(0, 1, _BINS + 1)[1:-1]))
     bins = np.searchsorted(edges, values, side="right")
     # A lump of equal values (intensity zero) sits on an edge: give it a bin of its own.
     bins = 2 * bins - np.isin(values, edges)
@@ -131,5 +134,5 @@ def column_information(floats: NDArray[np.float32], stride: int) -> float:
     joint = table[:, table.any(axis=0)] / count
     independent = joint.sum(axis=1, keepdims=True) * joint.sum(axis=0, keepdims=True)
     seen = joint > 0
-    information = float(np.sum(joint[seen] * np.log(joint[seen] / independent[seen])))
-    return information - (stride - 1) * (joint.shape[1] - 1) / (2.0 * count)  # Miller-Madow bias
+    bias = (stride - 1) * (joint.shape[1] - 1) / (2.0 * count)  # Miller-Madow
+    return float(np.sum(joint[seen] * np.log(joint[seen] / independent[seen])) - bias)

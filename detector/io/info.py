@@ -21,7 +21,7 @@ class RecordingInfo:
         frames: number of frames that iterating yields, or None when it is not known before the end.
         points_per_frame: points of each of the first frames, unusable ones left out.
         unusable_points: points of the first frames that had no finite position.
-        ground_height: z of the ground under the sensor [m], estimated from the first frames; None without points.
+        ground_height: z of the ground under the sensor [m], estimated; None without points.
         guesses: what was found out instead of given, each with the flag that overrides it.
     """
 

@@ -1,4 +1,4 @@
-"""intensity.py: which scale a sensor's intensities have, found from the first frames, and their way to 0..1."""
+"""intensity.py: which scale the intensities of a recording have, and their way to 0..1."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def guess_intensity_scale(clouds: Sequence[RawCloud]) -> IntensityScale:
     """
     stored = [cloud for cloud in clouds if cloud.intensity is not None and len(cloud.intensity)]
     values = np.concatenate(
-        [cloud.intensity for cloud in stored if cloud.intensity is not None] or [np.empty(0)]
+        [np.empty(0, np.float32), *(cloud.intensity for cloud in stored if cloud.intensity is not None)]
     )
     values = values[np.isfinite(values)]
     if not len(values):

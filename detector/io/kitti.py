@@ -1,4 +1,4 @@
-"""kitti.py: KITTI frames: float32 rows x, y, z, intensity in `.bin` files, loose or in KITTI's folder layouts."""
+"""kitti.py: KITTI frames: float32 rows x, y, z, intensity in `.bin` files, loose or in KITTI's layouts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from .float_rows import look_like_coordinates, read_float_rows, sample_floats, settle_columns
 from .sources import FileSource, Format, OpenOptions, list_frames, natural_key
 
-# Where KITTI's object, tracking and raw benchmarks keep their frames, seen from the folder that a user points at.
+# Where KITTI's object, tracking and raw data keep their frames, seen from the folder that a user points at.
 _LAYOUTS = ("velodyne", "training/velodyne", "testing/velodyne", "velodyne_points/data", "data")
 
 

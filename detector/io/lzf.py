@@ -1,4 +1,4 @@
-"""lzf.py: LibLZF decompression, which `DATA binary_compressed` of PCD files needs (Lehmann's LZF, as in PCL)."""
+"""lzf.py: LibLZF decompression, which PCD files with `DATA binary_compressed` need (Lehmann's LZF)."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ _STAMP = re.compile(r"__(\d{16})\.pcd\.bin$")  # microseconds, as nuScenes names
 
 
 def matches(path: Path, head: bytes) -> bool:
-    """Return whether the rows have five columns, the fourth whole numbers to 255 and the fifth a ring number."""
+    """Return whether there are five columns, the fourth whole numbers to 255 and the fifth a ring number."""
     if path.suffix.lower() != ".bin" or len(head) < 20:
         return False
     if path.stat().st_size % 20:

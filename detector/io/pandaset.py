@@ -1,6 +1,6 @@
-"""pandaset.py: PandaSet sequences as `lidar/NNNNNN.bin` (float32 x, y, z, intensity 0..1) beside `poses.json`.
+"""pandaset.py: PandaSet sequences: `lidar/NNNNNN.bin` (float32 x, y, z, intensity) beside `poses.json`.
 
-The points are in the vehicle frame (x forward, y left, z up), whose origin lies near the ground (about z = -0.25 m).
+The points are in the vehicle frame (x forward, y left, z up); its origin is near the ground (at z = -0.25 m).
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ def _read_stamps(poses: Path) -> dict[str, int]:
         return {f"{int(pose['frame']):06d}": round(float(pose["timestamp"]) * 1e6) * 1000 for pose in listed}
     except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise RecordingError(
-            f"{poses}: not a list of {{frame, timestamp, ...}}: {error}; repair it, or read {poses.parent / 'lidar'} "
-            "with --format kitti"
+            f"{poses}: not a list of {{frame, timestamp, ...}}: {error}; repair it, or "
+            f"read {poses.parent / 'lidar'} with --format kitti"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""pcd.py: PCD files of the Point Cloud Library: ascii, binary and binary_compressed, any fields, organised or not."""
+"""pcd.py: PCD files: ascii, binary and binary_compressed, any fields, organised or not."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def parse_header(data: bytes) -> PcdHeader:
     counts = _integers(lines, "COUNT") if "COUNT" in lines else [1] * len(names)
     if not names or not len(names) == len(sizes) == len(types) == len(counts):
         raise ValueError(
-            f"FIELDS, SIZE, TYPE and COUNT have {len(names)}, {len(sizes)}, {len(types)} and {len(counts)} entries"
+            f"FIELDS, SIZE, TYPE, COUNT have {len(names)}, {len(sizes)}, {len(types)}, {len(counts)} entries"
         )
     for name, size, kind, count in zip(names, sizes, types, counts, strict=True):
         if size not in _TYPES.get(kind, {}) or not 1 <= count <= 1_000_000:
@@ -164,7 +164,8 @@ def _read_binary(header: PcdHeader, body: memoryview, wanted: list[int]) -> list
     """Return the wanted fields of points that are stored one after the other."""
     if header.points * header.point_bytes > len(body):
         raise ValueError(
-            f"the header claims {header.points} points of {header.point_bytes} bytes, the file holds {len(body)} bytes"
+            f"the header claims {header.points} points of {header.point_bytes} bytes, "
+            f"the file holds {len(body)} bytes"
         )
     starts = np.cumsum([0, *header.sizes])
     return [

@@ -1,4 +1,4 @@
-"""pointcloud2.py: the payload of sensor_msgs/PointCloud2: any field order, type, padding, byte order, organised or not."""
+"""pointcloud2.py: the points of a sensor_msgs/PointCloud2: any field order, type, padding and byte order."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _check_extent(block: PointBlock) -> int:
     packed = block.width * block.point_step
     if block.point_step <= 0 or packed * block.height > size:
         raise ValueError(
-            f"claims {block.height} x {block.width} points of {block.point_step} bytes, but carries {size} bytes"
+            f"claims {block.height} x {block.width} points of {block.point_step} bytes, carries {size} bytes"
         )
     if block.height == 1:
         return packed  # a single row has no distance to the next; drivers often leave row_step wrong

@@ -1,4 +1,4 @@
-"""recording.py: one way to open whatever a LiDAR was recorded to, and to iterate its frames in constant memory."""
+"""recording.py: one way to open whatever a LiDAR was recorded to, and to iterate its frames."""
 
 from __future__ import annotations
 
@@ -191,9 +191,9 @@ def open_recording(
         path: the recording.
         format: name of the format ("kitti", "mcap", ...); None = look at the content.
         topic: PointCloud2 topic of a bag that has several.
-        columns: for `.bin` and `.npy` the number of columns or their names in order ("x,y,z,_,intensity"); for
-            formats with named fields the names that serve as x, y, z and intensity.
-        intensity_scale: stored value of full intensity, "none" for no intensity; None = look at the first frames.
+        columns: for `.bin` and `.npy` the number of columns or their names in order ("x,y,z,_,intensity");
+            for formats with named fields the names that serve as x, y, z and intensity.
+        intensity_scale: stored value of full intensity, or "none"; None = look at the first frames.
         ros_distro: distribution whose definitions serve a bag that holds none.
         limit: read at most so many frames.
         on_corrupt: called with each CorruptFrameError, the frame is skipped; None = the error is raised.

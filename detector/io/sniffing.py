@@ -23,7 +23,7 @@ FORMATS: dict[str, Format] = {
 
 _HEAD_BYTES = 4096
 _FOREIGN = {
-    ".pcap": "packet captures are not supported; play the capture through the sensor's driver and record PointCloud2",
+    ".pcap": "packet captures are not supported; play it to the sensor's driver and record PointCloud2",
     ".osf": "Ouster's OSF is not supported; convert it with the Ouster SDK to PointCloud2, PCD or CSV",
     ".las": "LAS is not supported; convert it to PLY or PCD",
     ".laz": "LAZ is not supported; convert it to PLY or PCD",

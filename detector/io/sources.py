@@ -83,7 +83,7 @@ class Format:
         name: what `--format` calls it.
         title: what it is, in a few words.
         matches: whether a file (path, its first bytes) is of this format.
-        find: the frame files of a folder in this layout, in order; none when the folder is not in this layout.
+        find: the frame files of a folder in this layout, in order; none when it is not so laid out.
         open: makes the source from those files.
     """
 
@@ -145,7 +145,7 @@ def natural_key(name: str) -> tuple[tuple[int, int | str], ...]:
 
 
 def list_frames(folder: Path, suffix: str) -> list[Path]:
-    """Return the regular, not hidden files of `folder` that end in `suffix`, in natural order ([] if no folder).
+    """Return the regular, not hidden files of `folder` ending in `suffix`, in natural order ([] if none).
 
     Raises:
         OSError: the folder cannot be listed.

@@ -9,6 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable
 from functools import partial
+from itertools import chain, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -36,8 +37,8 @@ def _encode_npy(points: NDArray[np.float32]) -> bytes:
 def write_files(path: Path, frames: Iterable[Frame], suffix: str, encode: Encoder, *, single: bool) -> None:
     """Write one file per frame into the folder `path`; with `single`, an only frame becomes the file `path`.
 
-    The files are named after the frames' ids, or numbered from 000000 where the ids repeat, do not sort in the order
-    of the recording, or are no file names.
+    The files are named after the frames' ids, or numbered from 000000 where the ids repeat, do not sort in
+    the order of the recording, or are no file names.
     """
     path.mkdir()
     ids: list[str] = []
@@ -60,7 +61,7 @@ def _are_ordered_names(ids: list[str]) -> bool:
         return False
     # Compared without case, as some file systems do.
     keys = [natural_key(name.lower()) for name in ids]
-    return all(first < second for first, second in zip(keys, keys[1:], strict=False))
+    return all(first < second for first, second in pairwise(keys))
 
 
 _WRITERS: dict[str, Callable[[Path, Iterable[Frame]], None]] = {
@@ -88,24 +89,28 @@ def write_recording(
 
     Coordinates and intensities are stored as float32, bit by bit. What lies where:
     `.mcap` and `.bag` one file, topic /points, fields x y z intensity; `.db3` a folder with `metadata.yaml`;
-    `kitti`, `pcd`, `npy` a folder with one file per frame, or, if `path` ends in `.bin`, `.pcd` or `.npy` and there
-    is only one frame, that file.
+    `kitti`, `pcd`, `npy` a folder with one file per frame, or, if `path` ends in `.bin`, `.pcd` or `.npy` and
+    there is only one frame, that file.
 
     Args:
         path: where to.
         frames: the frames, taken one at a time.
-        format: "mcap", "db3", "bag", "kitti", "pcd" or "npy"; None = by the suffix of `path`, "kitti" without one.
+        format: "mcap", "db3", "bag", "kitti", "pcd", "npy"; None = by the suffix, "kitti" without one.
         overwrite: replace what is at `path`.
 
     Raises:
         UsageError: the format is unknown.
-        RecordingError: `path` exists already or cannot be written, or a frame does not fit the format.
+        RecordingError: there are no frames, a frame does not fit, or `path` exists or cannot be written.
         MissingExtraError: the format needs a package that is not installed.
     """
     target = Path(path)
     write = _choose_writer(target, format)
     if os.path.lexists(target) and not overwrite:
         raise RecordingError(f"{target}: exists already; choose another name or say --overwrite")
+    remaining = iter(frames)
+    first = next(remaining, None)
+    if first is None:
+        raise RecordingError(f"{target}: there are no frames to write")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         # Beside the target, so that the last step is a rename within one file system.
@@ -114,7 +119,7 @@ def write_recording(
             # Named like the target: rosbags names the file in a bag folder after the folder.
             made = workshop / target.name
             made = made.with_suffix("") if made.suffix == ".db3" else made
-            write(made, frames)
+            write(made, chain([first], remaining))
             if os.path.lexists(target):
                 target.rename(workshop / "replaced")
             made.rename(target)
