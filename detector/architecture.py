@@ -54,13 +54,17 @@ class Architecture:
         channels = {INPUT: self.encoder_channels}
         for layer in self.layers:
             if layer.kind not in KINDS:
-                raise ConfigError(f"layer '{layer.name}': unknown kind '{layer.kind}', expected one of {KINDS}")
+                raise ConfigError(
+                    f"layer '{layer.name}': unknown kind '{layer.kind}', expected one of {KINDS}"
+                )
             missing = [i for i in layer.inputs if i not in channels]
             if missing or not layer.inputs:
                 raise ConfigError(f"layer '{layer.name}': inputs {missing} are not computed before it")
             total = sum(channels[i] for i in layer.inputs)
             if total != layer.in_channels:
-                raise ConfigError(f"layer '{layer.name}': in_channels is {layer.in_channels}, its inputs bring {total}")
+                raise ConfigError(
+                    f"layer '{layer.name}': in_channels is {layer.in_channels}, its inputs bring {total}"
+                )
             if layer.name in channels:
                 raise ConfigError(f"layer name '{layer.name}' is used twice")
             channels[layer.name] = layer.out_channels

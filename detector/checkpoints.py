@@ -128,7 +128,9 @@ def find_model(name_or_path: str | Path) -> Path:
 def _field(source: dict[str, Any], key: str, kind: type | tuple[type, ...], where: Path) -> Any:
     value = source.get(key)
     if not isinstance(value, kind) or isinstance(value, bool):
-        raise ModelError(f"{where}: '{key}' is missing or not of the expected type; take the folder from its source again")
+        raise ModelError(
+            f"{where}: '{key}' is missing or not of the expected type; take the folder from its source again"
+        )
     return value
 
 

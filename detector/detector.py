@@ -105,7 +105,9 @@ class Detector:
 def _check_points(points: NDArray[np.floating]) -> NDArray[np.float32]:
     array = np.asarray(points)
     if array.ndim != 2 or array.shape[1] < 3:
-        raise UsageError(f"points must have shape (N, >=3): x, y, z and intensity in columns; got {array.shape}")
+        raise UsageError(
+            f"points must have shape (N, >=3): x, y, z and intensity in columns; got {array.shape}"
+        )
     if array.dtype.kind not in "fiu":
         raise UsageError(f"points must be numbers, got dtype {array.dtype}")
     with np.errstate(over="ignore"):  # a coordinate too large for float32 becomes inf and is ignored

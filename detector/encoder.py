@@ -69,11 +69,3 @@ def encode(pillars: Pillars, weights: EncoderWeights) -> NDArray[np.float32]:
         weights.pillar,
         weights.bias,
     )
-
-
-def encode_reference(pillars: Pillars, weights: EncoderWeights) -> NDArray[np.float32]:
-    """NumPy twin of `encode`."""
-    member = np.repeat(np.arange(len(pillars)), np.diff(pillars.starts))
-    best = np.full((len(pillars), len(weights.bias)), -np.inf, np.float32)
-    np.maximum.at(best, member, pillars.point_features @ weights.point)
-    return np.maximum(best * weights.scale + pillars.pillar_features @ weights.pillar + weights.bias, 0)

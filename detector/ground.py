@@ -17,7 +17,10 @@ CELL = 3.2  # [m] side of a ground cell: wider than a car, so that some ground s
 HALF = 56.0  # [m] the map covers the square -HALF..HALF
 CELLS = int(2 * HALF / CELL)
 _FINE = 4  # sub-cells per cell and axis; their lowest points vote for the cell's height
-_NEAR = 22.0  # [m] cells nearer than this vote for the height under the sensor
+_NEAR = 16.0  # [m] cells nearer than this vote for the height under the sensor
+_WINDOW = 3  # cells on each side that predict the next one
+_RIDGE = 0.5
+_STAND_OUT = (1.5, 1.0, 0.6, 0.4, 0.3, 0.25)  # [m] above the plane, from the first fit to the last
 _RISE, _FALL = 0.40, 0.60  # [m] accepted step between a cell and what its inner neighbours predict
 
 
@@ -100,10 +103,50 @@ def collect_candidates(lowest: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 @kernel
-def grow_map(candidates: NDArray[np.float32], level: float, order: NDArray[np.int32]) -> NDArray[np.float32]:
-    """Return cell heights grown outwards from the sensor.
+def _extrapolate(heights: NDArray[np.float32], i: int, j: int, level: float) -> float:
+    """Return the height at a cell that a plane through the known cells around it predicts.
 
-    A cell takes its candidate where that continues what the cells nearer to the sensor show, else their
+    Least squares over a 7 x 7 window, nearer cells weighing more; a ridge on the slopes keeps few cells from
+    tilting the plane.
+    """
+    w_sum, x_sum, y_sum, z_sum = 0.0, 0.0, 0.0, 0.0
+    for di in range(-_WINDOW, _WINDOW + 1):
+        for dj in range(-_WINDOW, _WINDOW + 1):
+            a, b = i + di, j + dj
+            if 0 <= a < CELLS and 0 <= b < CELLS and not np.isnan(heights[a, b]):
+                w = 1.0 / (di * di + dj * dj)
+                w_sum += w
+                x_sum += w * dj
+                y_sum += w * di
+                z_sum += w * heights[a, b]
+    if w_sum == 0.0:
+        return level
+    x_mean, y_mean, z_mean = x_sum / w_sum, y_sum / w_sum, z_sum / w_sum
+    xx, xy, yy, xz, yz = _RIDGE, 0.0, _RIDGE, 0.0, 0.0
+    for di in range(-_WINDOW, _WINDOW + 1):
+        for dj in range(-_WINDOW, _WINDOW + 1):
+            a, b = i + di, j + dj
+            if 0 <= a < CELLS and 0 <= b < CELLS and not np.isnan(heights[a, b]):
+                w = 1.0 / (di * di + dj * dj)
+                x, y, z = dj - x_mean, di - y_mean, heights[a, b] - z_mean
+                xx += w * x * x
+                xy += w * x * y
+                yy += w * y * y
+                xz += w * x * z
+                yz += w * y * z
+    determinant = xx * yy - xy * xy
+    slope_x = (xz * yy - yz * xy) / determinant
+    slope_y = (yz * xx - xz * xy) / determinant
+    return z_mean - slope_x * x_mean - slope_y * y_mean
+
+
+@kernel
+def grow_map(
+    candidates: NDArray[np.float32], plane: NDArray[np.float64], order: NDArray[np.int32]
+) -> NDArray[np.float32]:
+    """Return cell heights grown outwards from the sensor, beginning with `plane` (height, slopes along x and y).
+
+    A cell takes its candidate where that continues what the cells nearer to the sensor predict, else the
     prediction: a roof or a wall is not ground, and a cell without points continues its neighbours.
     """
     heights = np.full((CELLS, CELLS), np.nan, np.float32)
@@ -111,15 +154,10 @@ def grow_map(candidates: NDArray[np.float32], level: float, order: NDArray[np.in
     for n in range(len(order)):
         i, j = order[n, 0], order[n, 1]
         reach = (i - middle) ** 2 + (j - middle) ** 2
-        total, weight = 0.0, 0.0
-        for di in range(-2, 3):
-            for dj in range(-2, 3):
-                a, b = i + di, j + dj
-                if (di or dj) and 0 <= a < CELLS and 0 <= b < CELLS and not np.isnan(heights[a, b]):
-                    w = 1.0 / (di * di + dj * dj)
-                    total += w * heights[a, b]
-                    weight += w
-        predicted = total / weight if weight > 0 and reach > 3.0 else level
+        x, y = (j + 0.5) * CELL - HALF, (i + 0.5) * CELL - HALF
+        predicted = plane[0] + plane[1] * x + plane[2] * y
+        if reach > 3.0:
+            predicted = _extrapolate(heights, i, j, predicted)
         z = candidates[i, j]
         if not np.isnan(z) and -_FALL < z - predicted < _RISE:
             heights[i, j] = z
@@ -154,12 +192,29 @@ _NEAR_CELLS = np.hypot(_CENTRES[:, None], _CENTRES[None]) < _NEAR
 _AROUND_SENSOR = np.hypot(_CENTRES[:, None], _CENTRES[None]) < 8.0
 
 
-def _level_of(candidates: NDArray[np.float32]) -> float:
-    near = candidates[_NEAR_CELLS]
-    near = near[np.isfinite(near)]
-    if not len(near):
-        near = candidates[np.isfinite(candidates)]
-    return float(np.quantile(near, 0.4)) if len(near) else 0.0
+def fit_plane(candidates: NDArray[np.float32]) -> tuple[float, float, float]:
+    """Return height and slopes along x and y of the ground around the sensor.
+
+    Least squares over the near cells, repeated while cells that stand out above (cars, walls) or below lose
+    their vote; zeros where no cell is known.
+    """
+    rows, columns = np.nonzero(_NEAR_CELLS & np.isfinite(candidates))
+    if not len(rows):
+        rows, columns = np.nonzero(np.isfinite(candidates))
+    if not len(rows):
+        return 0.0, 0.0, 0.0
+    x, y, z = _CENTRES[columns], _CENTRES[rows], candidates[rows, columns].astype(np.float64)
+    height, slope_x, slope_y = float(np.quantile(z, 0.35)), 0.0, 0.0
+    for limit in _STAND_OUT:
+        rest = z - height - slope_x * x - slope_y * y
+        vote = (rest < limit) & (rest > -1.5 * limit)
+        if vote.sum() < 6:
+            break
+        columns_ = np.column_stack([np.ones(vote.sum()), x[vote], y[vote]])
+        ridge = np.diag([0.0, 100.0, 100.0])  # flat unless the cells say otherwise
+        solved = np.linalg.solve(columns_.T @ columns_ + ridge, columns_.T @ z[vote])
+        height, slope_x, slope_y = (float(v) for v in solved)
+    return height, slope_x, slope_y
 
 
 def estimate_ground(points: NDArray[np.float32], *, level: float | None = None) -> GroundMap:
@@ -173,8 +228,9 @@ def estimate_ground(points: NDArray[np.float32], *, level: float | None = None) 
         The map; flat at `level` (or 0) where no point says otherwise.
     """
     candidates = collect_candidates(find_lowest(points))
-    start = _level_of(candidates) if level is None else float(level)
-    heights = grow_map(candidates, start, _ORDER)
+    height, slope_x, slope_y = fit_plane(candidates)
+    plane = np.array([height if level is None else level, slope_x, slope_y])
+    heights = grow_map(candidates, plane, _ORDER)
     return GroundMap(heights, float(np.median(heights[_AROUND_SENSOR])))
 
 

@@ -196,10 +196,13 @@ def pillarise(points: NDArray[np.float32], ground: GroundMap, geometry: PillarGe
         UsageError: `points` is not a (N, >=3) array.
     """
     if points.ndim != 2 or points.shape[1] < 3:
-        raise UsageError(f"points must have shape (N, >=3), got {points.shape}; columns are x, y, z, intensity")
+        raise UsageError(
+            f"points must have shape (N, >=3), got {points.shape}; columns are x, y, z, intensity"
+        )
     rows, columns = geometry.shape
     bounds = np.array(
-        [geometry.x_min, geometry.y_min, geometry.x_max, geometry.y_max, geometry.z_min, geometry.z_max], np.float32
+        [geometry.x_min, geometry.y_min, geometry.x_max, geometry.y_max, geometry.z_min, geometry.z_max],
+        np.float32,
     )
     cells = np.empty(len(points), np.int32)
     raw = np.empty((len(points), 3), np.float32)

@@ -122,7 +122,11 @@ def paste_objects(scan: LabelledScan, snippets: list[Snippet], rng: np.random.Ge
 
 
 def _add_object(
-    scan: LabelledScan, points: NDArray[np.float32], rings: NDArray[np.int16], box: NDArray[np.float64], label: str
+    scan: LabelledScan,
+    points: NDArray[np.float32],
+    rings: NDArray[np.int16],
+    box: NDArray[np.float64],
+    label: str,
 ) -> LabelledScan:
     azimuth = np.arctan2(points[:, 1], points[:, 0])
     centre = np.arctan2(box[1], box[0])
@@ -130,7 +134,10 @@ def _add_object(
     distance = np.hypot(points[:, 0], points[:, 1])
     steep = points[:, 2] / distance
     other = np.hypot(scan.points[:, 0], scan.points[:, 1]) + 1e-6
-    behind = np.abs((np.arctan2(scan.points[:, 1], scan.points[:, 0]) - centre + np.pi) % (2 * np.pi) - np.pi) < spread
+    behind = (
+        np.abs((np.arctan2(scan.points[:, 1], scan.points[:, 0]) - centre + np.pi) % (2 * np.pi) - np.pi)
+        < spread
+    )
     behind &= other > distance.min()
     slope = scan.points[:, 2] / other
     behind &= (slope > steep.min() - 0.002) & (slope < steep.max() + 0.002)

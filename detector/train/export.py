@@ -36,7 +36,9 @@ def _fold_layer(layer: SparseLayer, kernel: int) -> LayerWeights:
         scale, bias = _fold(layer.norm)
         weight = weight * scale
     taps, width, out = weight.shape
-    return LayerWeights(_to_numpy(weight.permute(2, 1, 0).reshape(out, width, kernel, kernel)), _to_numpy(bias))
+    return LayerWeights(
+        _to_numpy(weight.permute(2, 1, 0).reshape(out, width, kernel, kernel)), _to_numpy(bias)
+    )
 
 
 def fold_network(network: SparseNetwork, manifest: Manifest) -> Checkpoint:

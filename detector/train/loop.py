@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass, fields
 from pathlib import Path
+from pickle import UnpicklingError  # what torch raises on a damaged file; nothing is unpickled here
 from typing import Any
 
 import torch
@@ -56,7 +57,12 @@ class _BatchStream(IterableDataset[tuple[Batch, TargetBatch]]):
         real = load_real(config.real)
         scans = stream_scans(self._folder, real, config.real.share, config.seed, self._first)
         return stream_batches(
-            scans, self._architecture, config.training_grid, config.classes, config.augmentation, config.schedule.batch
+            scans,
+            self._architecture,
+            config.training_grid,
+            config.classes,
+            config.augmentation,
+            config.schedule.batch,
         )
 
 
@@ -102,7 +108,9 @@ class _Run:
                 self.optimiser.load_state_dict(state["optimiser"])
                 self.step, self.seconds = int(state["step"]), float(state["seconds"])
         except (OSError, KeyError, RuntimeError, ValueError) as error:
-            raise ConfigError(f"{path}: not a checkpoint of this network ({error}); remove it to start anew") from error
+            raise ConfigError(
+                f"{path}: not a checkpoint of this network ({error}); remove it to start anew"
+            ) from error
 
     def set_learning_rate(self) -> float:
         schedule, done = self.config.schedule, self.step / self.steps
@@ -201,7 +209,9 @@ def _start_pool(config: TrainingConfig, folder: Path) -> Any:
     """Fill the pool in another process, and wait until training can start."""
     if len(list_pool(folder)) >= config.pool.scans:
         return None
-    maker = multiprocessing.get_context("spawn").Process(target=fill_pool, args=(config.pool, folder), daemon=True)
+    maker = multiprocessing.get_context("spawn").Process(
+        target=fill_pool, args=(config.pool, folder), daemon=True
+    )
     maker.start()
     while len(list_pool(folder)) < min(config.pool.start_with, config.pool.scans):
         if not maker.is_alive():

@@ -98,7 +98,9 @@ class SparseLayer(nn.Module):
         super().__init__()
         taps = layer.kernel**2
         fan = layer.in_channels * (1 if layer.kind == "transposed" else taps)
-        self.weight = nn.Parameter(torch.randn(taps, layer.in_channels, layer.out_channels) * (2.0 / fan) ** 0.5)
+        self.weight = nn.Parameter(
+            torch.randn(taps, layer.in_channels, layer.out_channels) * (2.0 / fan) ** 0.5
+        )
         self.norm = nn.BatchNorm1d(layer.out_channels, eps=1e-3, momentum=0.02) if layer.relu else None
         self.bias = None if layer.relu else nn.Parameter(torch.zeros(layer.out_channels))
 

@@ -81,7 +81,9 @@ def load_real(real: RealFrames) -> list[LabelledScan]:
 
     path = os.path.expandvars(real.dataset)
     if "$" in path:
-        raise ConfigError(f"real.dataset is '{real.dataset}': set that environment variable to the dataset's folder")
+        raise ConfigError(
+            f"real.dataset is '{real.dataset}': set that environment variable to the dataset's folder"
+        )
     scans = []
     for item in open_dataset(path):
         points = np.ascontiguousarray(item.frame.points[:, :3])

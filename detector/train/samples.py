@@ -41,7 +41,9 @@ class Sample:
     targets: Targets
 
 
-def trace_rules(architecture: Architecture, coords: NDArray[np.int32], shape: tuple[int, int]) -> list[LayerRules]:
+def trace_rules(
+    architecture: Architecture, coords: NDArray[np.int32], shape: tuple[int, int]
+) -> list[LayerRules]:
     """Return the rules of every layer for the active pillars `coords` (P, 2), row-major."""
     sites = {INPUT: PillarGrid.from_coords(coords, np.zeros((len(coords), 1), np.float32), shape)}
     cache = RuleCache()
@@ -105,7 +107,10 @@ def _collate_layer(parts: Sequence[LayerRules]) -> LayerTable:
     for k in range(len(parts[0].merges)):
         sizes = [int(p.merges[k].max(initial=-1)) + 1 for p in parts]
         firsts = np.cumsum([0, *sizes])
-        rows = [np.where(p.merges[k] >= 0, p.merges[k] + f, firsts[-1]) for p, f in zip(parts, firsts, strict=False)]
+        rows = [
+            np.where(p.merges[k] >= 0, p.merges[k] + f, firsts[-1])
+            for p, f in zip(parts, firsts, strict=False)
+        ]
         merges.append(torch.from_numpy(np.concatenate(rows).astype(np.int32)))
     return LayerTable(
         torch.from_numpy(forward), torch.from_numpy(backward), total_in, total_out, tuple(merges)
@@ -119,7 +124,12 @@ def collate_inputs(pillars: Sequence[Pillars], rules: Sequence[Sequence[LayerRul
     first = np.cumsum([0] + [len(p.point_features) for p in pillars])
     starts = [p.starts[:-1] + f for p, f in zip(pillars, first, strict=False)] + [first[-1:]]
     tables = tuple(_collate_layer(layer) for layer in zip(*rules, strict=True))
-    return Batch(torch.cat(points), torch.cat(features), torch.from_numpy(np.concatenate(starts).astype(np.int32)), tables)
+    return Batch(
+        torch.cat(points),
+        torch.cat(features),
+        torch.from_numpy(np.concatenate(starts).astype(np.int32)),
+        tables,
+    )
 
 
 def collate_samples(samples: Sequence[Sample]) -> tuple[Batch, TargetBatch]:

@@ -1,0 +1,91 @@
+"""Decoding: peaks equal to the twin, boxes equal to those that were encoded, suppression per class."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from colonnade.detector import reference
+from colonnade.detector.decoding import decode, decode_boxes, find_peaks
+from colonnade.detector.ground import CELLS, GroundMap
+from colonnade.detector.pillars import PillarGeometry
+from colonnade.runtime.sparse import PillarGrid
+
+GRID = PillarGeometry(-12.8, -12.8, 12.8, 12.8, -1.0, 4.0, 0.32)
+CELL = 0.64
+CLASSES = ("car", "pedestrian")
+FLAT = GroundMap(np.full((CELLS, CELLS), -1.7, np.float32), -1.7)
+BOX_TOLERANCE = 1e-4
+
+
+def write_box(features, coords, index, box, label, logit):
+    """Put `box` (z above the ground) into the head's output at active cell `index`."""
+    x, y, z, length, width, height, yaw = box
+    row, column = coords[index]
+    features[index, label] = logit
+    u, v = (x - GRID.x_min) / CELL - 0.5, (y - GRID.y_min) / CELL - 0.5
+    features[index, 2:] = [
+        u - column, v - row, z, np.log(length), np.log(width), np.log(height),
+        np.sin(2 * yaw), np.cos(2 * yaw), 3.0 if np.cos(yaw) > 0 else -3.0, 6.0,
+    ]  # fmt: skip
+
+
+def make_head():
+    coords = np.stack(np.mgrid[0:40, 0:40], -1).reshape(-1, 2).astype(np.int32)
+    features = np.zeros((len(coords), 12), np.float32)
+    features[:, :2] = -8.0
+    return coords, features
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.integers(0, 2**31), st.integers(1, 12), st.integers(1, 12), st.floats(0, 1))
+def test_peaks_equal_the_twin(seed, rows, columns, density):
+    rng = np.random.default_rng(seed)
+    coords = np.argwhere(rng.random((rows, columns)) < density).astype(np.int32)
+    heat = rng.integers(0, 4, (len(coords), 3)).astype(np.float32)  # few levels: many ties
+    grid = PillarGrid.from_coords(coords, np.zeros((len(coords), 1), np.float32), (rows, columns))
+    found = find_peaks(grid.row_ptr, grid.cols, heat, columns)
+    np.testing.assert_array_equal(found, reference.find_peaks(coords, heat))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.floats(-3.14, 3.14), st.floats(-12, 12), st.floats(-12, 12))
+def test_an_encoded_box_is_decoded(yaw, x, y):
+    coords, features = make_head()
+    cell = int((y - GRID.y_min) / CELL) * 40 + int((x - GRID.x_min) / CELL)
+    box = (x, y, 0.8, 4.2, 1.8, 1.5, yaw)
+    write_box(features, coords, cell, box, 0, 4.0)
+    found = decode_boxes(features[[cell], 2:], coords[[cell]], GRID, CELL)[0]
+    np.testing.assert_allclose(found[:6], box[:6], atol=BOX_TOLERANCE)
+    if abs(np.cos(yaw)) > 1e-3:  # at a quarter turn the direction bit itself is at its border
+        assert abs((found[6] - yaw + np.pi) % (2 * np.pi) - np.pi) < 1e-3
+
+
+def test_boxes_come_with_the_ground_sorted_and_suppressed_per_class():
+    coords, features = make_head()
+    write_box(features, coords, 20 * 40 + 20, (0.3, 0.3, 0.8, 4.0, 1.8, 1.5, 0.1), 0, 3.0)
+    write_box(
+        features, coords, 20 * 40 + 23, (0.9, 0.4, 0.8, 4.0, 1.8, 1.5, 0.1), 0, 1.0
+    )  # the same car again
+    write_box(features, coords, 5 * 40 + 5, (-9.3, -9.3, 0.9, 0.8, 0.7, 1.8, 0.0), 1, 4.0)
+    grid = PillarGrid.from_coords(coords, features, (40, 40))
+    found = decode(grid, GRID, CELL, CLASSES, FLAT, 0.3)
+    assert found.labels.tolist() == [1, 0]
+    assert found.scores[0] > found.scores[1]
+    np.testing.assert_allclose(found.boxes[:, 2], [0.9 - 1.7, 0.8 - 1.7], atol=1e-4)
+    assert len(decode(grid, GRID, CELL, CLASSES, FLAT, 0.999)) == 0
+
+
+def test_no_active_cell_gives_no_boxes():
+    grid = PillarGrid.from_coords(np.zeros((0, 2), np.int32), np.zeros((0, 12), np.float32), (40, 40))
+    assert len(decode(grid, GRID, CELL, CLASSES, FLAT, 0.0)) == 0
+
+
+def test_wild_regressions_stay_finite():
+    coords, features = make_head()
+    features[7] = 1e6
+    found = decode(PillarGrid.from_coords(coords, features, (40, 40)), GRID, CELL, CLASSES, FLAT, 0.5)
+    assert np.isfinite(found.boxes).all()
+    assert pytest.approx(1.0, abs=1e-3) == found.scores[0]

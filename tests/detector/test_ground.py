@@ -1,0 +1,88 @@
+"""The ground map: equal to its NumPy twin, and right on scenes whose ground is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from colonnade.detector import reference
+from colonnade.detector.ground import (
+    _FINE,
+    CELLS,
+    GroundMap,
+    estimate_ground,
+    estimate_ground_height,
+    find_lowest,
+)
+
+clouds = hnp.arrays(
+    np.float32,
+    st.tuples(st.integers(0, 60), st.just(3)),
+    elements=st.floats(-70, 70, width=32) | st.sampled_from([np.nan, np.inf, -np.inf, np.float32(1e30)]),
+)
+
+
+def make_plane(rng: np.random.Generator, height: float, slope: float = 0.0) -> np.ndarray:
+    xy = rng.uniform(-45, 45, (40_000, 2))
+    z = height + slope * xy[:, 0] + rng.normal(0, 0.02, len(xy))
+    return np.column_stack([xy, z]).astype(np.float32)
+
+
+@settings(max_examples=60, deadline=None)
+@given(clouds)
+def test_lowest_points_equal_the_twin(points):
+    np.testing.assert_array_equal(find_lowest(points), reference.find_lowest(points, _FINE))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    hnp.arrays(np.float32, st.tuples(st.integers(0, 40), st.just(2)), elements=st.floats(-200, 200, width=32))
+)
+def test_interpolation_equals_the_twin(xy):
+    heights = np.random.default_rng(0).normal(size=(CELLS, CELLS)).astype(np.float32)
+    found = GroundMap(heights, 0.0).at(xy)
+    np.testing.assert_allclose(found, reference.interpolate_heights(heights, xy), atol=1e-4)
+
+
+@pytest.mark.parametrize("height", [-1.73, -0.25, -3.2, 0.0])
+@pytest.mark.parametrize("slope", [0.0, 0.05, -0.08])
+def test_planes_are_found(height, slope):
+    points = make_plane(np.random.default_rng(1), height, slope)
+    ground = estimate_ground(points)
+    assert ground.level == pytest.approx(height, abs=0.12)
+    where = np.array([[0, 0], [20, 5], [-30, 10], [35, -20]], np.float32)
+    np.testing.assert_allclose(ground.at(where), height + slope * where[:, 0], atol=0.2)
+
+
+def test_cars_and_walls_are_not_ground():
+    rng = np.random.default_rng(2)
+    road = make_plane(rng, -1.73)
+    roofs = np.column_stack(
+        [rng.uniform(6, 14, 4000), rng.uniform(-9, 9, 4000), rng.uniform(-1.3, 0.0, 4000)]
+    )
+    wall = np.column_stack([rng.uniform(-40, 40, 9000), np.full(9000, 20.0), rng.uniform(-1.7, 6.0, 9000)])
+    hidden = (road[:, 1] < 20) & ~((road[:, 0] > 5) & (road[:, 0] < 15) & (np.abs(road[:, 1]) < 10))
+    ground = estimate_ground(np.concatenate([road[hidden], roofs, wall]).astype(np.float32))
+    where = np.array([[10, 0], [10, 8], [0, 19], [0, 26]], np.float32)
+    np.testing.assert_allclose(ground.at(where), -1.73, atol=0.3)
+
+
+def test_stray_returns_below_the_ground_do_not_pull_it_down():
+    rng = np.random.default_rng(3)
+    stray = np.column_stack([rng.uniform(-20, 20, (40, 2)), rng.uniform(-8, -3, 40)])
+    points = np.concatenate([make_plane(rng, -1.73), stray]).astype(np.float32)
+    assert estimate_ground_height(points) == pytest.approx(-1.73, abs=0.1)
+
+
+def test_a_known_level_is_kept_where_nothing_is_seen():
+    ground = estimate_ground(np.zeros((0, 3), np.float32), level=-2.1)
+    np.testing.assert_allclose(ground.heights, -2.1, atol=1e-5)
+    assert estimate_ground(np.zeros((0, 3), np.float32)).level == 0.0
+
+
+def test_real_frames_stand_where_their_datasets_say(kitti_points, pandaset_points):
+    assert estimate_ground_height(kitti_points) == pytest.approx(-1.73, abs=0.2)
+    assert estimate_ground_height(pandaset_points) == pytest.approx(-0.25, abs=0.25)
