@@ -82,7 +82,7 @@ def points_in_boxes(points: ArrayLike, boxes: ArrayLike) -> NDArray[np.int32]:
     """
     cloud, rows = _check_points(points), _check_boxes(boxes)
     owners = np.full(len(cloud), -1, np.int32)
-    _own_points(cloud, rows, np.cos(rows[:, 6]), np.sin(rows[:, 6]), owners)
+    _own_points(cloud, rows, *_headings(rows), owners)
     return owners
 
 
@@ -94,7 +94,7 @@ def count_points(points: ArrayLike, boxes: ArrayLike) -> NDArray[np.int32]:
     """
     cloud, rows = _check_points(points), _check_boxes(boxes)
     counts = np.zeros(len(rows), np.int32)
-    _count_points(cloud, rows, np.cos(rows[:, 6]), np.sin(rows[:, 6]), counts)
+    _count_points(cloud, rows, *_headings(rows), counts)
     return counts
 
 
@@ -105,6 +105,11 @@ def _check_boxes(boxes: ArrayLike) -> NDArray[np.float64]:
     if rows.ndim != 2 or rows.shape[1] != 7:
         raise UsageError(f"boxes must have shape (N, 7): x, y, z, l, w, h, yaw; got {rows.shape}")
     return rows
+
+
+def _headings(rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    with np.errstate(invalid="ignore"):  # an infinite yaw gives NaN, which holds no point
+        return np.cos(rows[:, 6]), np.sin(rows[:, 6])
 
 
 def _check_scores(scores: ArrayLike) -> NDArray[np.float64]:
