@@ -13,7 +13,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from .clouds import RawCloud, choose_fields, cloud_from_columns, name_row_columns
+from .clouds import MAX_COLUMNS, RawCloud, choose_fields, cloud_from_columns, name_row_columns
 from .float_rows import cloud_from_rows
 from .sources import FileSource, Format, OpenOptions, list_frames, read_whole
 
@@ -32,9 +32,9 @@ def decode_array(path: Path, columns: int | tuple[str, ...] | None) -> RawCloud:
         table: Any = array.reshape(-1)  # an array of records
         used = choose_fields(array.dtype.names, columns)
         return cloud_from_columns([table[name] for name in used], array.dtype.names, used)
-    if array.ndim != 2 or array.shape[1] < 3:
+    if array.ndim != 2 or not 3 <= array.shape[1] <= MAX_COLUMNS:
         raise ValueError(
-            f"shape {array.shape} is not (points, columns) with at least x, y, z; save one frame per file"
+            f"shape {array.shape} is not (points, columns) with 3 to {MAX_COLUMNS} columns; save one frame per file"
         )
     width = columns if isinstance(columns, int) else len(columns) if columns else array.shape[1]
     if width != array.shape[1]:

@@ -59,9 +59,7 @@ def _write_ros2(folder: Path, frames: Iterable[Frame], storage: str) -> None:
     if "storage_plugin" in known:
         options["storage_plugin"] = rosbag2.StoragePlugin[storage]
     elif storage != "SQLITE3":
-        raise RecordingError(
-            "this version of rosbags cannot write MCAP; install rosbags 0.10 or newer, or write .db3"
-        )
+        raise RecordingError("this version of rosbags cannot write MCAP; install rosbags 0.11, or write .db3")
     store = get_typestore(Stores.ROS2_HUMBLE)
     with rosbag2.Writer(folder, **options) as writer:
         connection = writer.add_connection(TOPIC, POINT_CLOUD, typestore=store)

@@ -13,6 +13,8 @@ from ...runtime.errors import UsageError
 # What vendors call the strength of the return, best first.
 INTENSITY_NAMES = ("intensity", "i", "intensities", "reflectivity", "reflectance", "remission", "signal")
 
+MAX_COLUMNS = 64
+
 F32 = NDArray[np.float32]
 
 
@@ -41,7 +43,7 @@ def parse_columns(columns: int | str | Sequence[str] | None) -> int | tuple[str,
     """Return `columns` as a count, as names, or None; text is "4" or "x,y,z,intensity".
 
     Raises:
-        UsageError: the count is outside 3..64, or the names do not hold x, y, z or repeat themselves.
+        UsageError: the count is outside 3..MAX_COLUMNS, or the names do not hold x, y, z or repeat themselves.
     """
     if columns is None:
         return None
@@ -49,8 +51,8 @@ def parse_columns(columns: int | str | Sequence[str] | None) -> int | tuple[str,
         text = columns.strip()
         columns = int(text) if text.isdigit() else [name.strip() for name in text.split(",")]
     if isinstance(columns, int):
-        if not 3 <= columns <= 64:
-            raise UsageError(f"--columns {columns}: a point has 3 to 64 columns")
+        if not 3 <= columns <= MAX_COLUMNS:
+            raise UsageError(f"--columns {columns}: a point has 3 to {MAX_COLUMNS} columns")
         return columns
     names = tuple(columns)
     real = [name for name in names if name not in ("", "_")]

@@ -1,4 +1,4 @@
-"""test_corrupt_recordings.py: 200 damaged variants per reader give typed errors or good frames, soon and in little memory."""
+"""test_corrupt_recordings.py: 200 damaged variants per reader give typed errors or good frames."""
 
 from __future__ import annotations
 

@@ -194,6 +194,7 @@ def test_npy_variants_and_what_is_refused(tmp_path: Path) -> None:
         np.zeros((2, 3, 4)),
         np.zeros((3, 4), complex),
         np.zeros((3, 4), bool),
+        np.zeros((0, 10**9)),
     ):
         np.save(path, bad)
         with pytest.raises(CorruptFrameError, match=r"a\.npy: frame a"):
