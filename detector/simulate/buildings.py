@@ -1,10 +1,9 @@
-"""buildings.py: house fronts with bays, recesses, shop windows and garages, and the walls and fences between plots."""
+"""buildings.py: house fronts with bays, recesses, shop windows and garages, and walls and fences."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from .actors import build_vehicle
 from .mesh import Material
 from .primitives import Spot
 from .stage import Stage
@@ -20,15 +19,18 @@ def furnish_buildings(stage: Stage) -> None:
     for street in stage.streets:
         for side in (-1, 1):
             _line_with_houses(stage, street, side)
+            if stage.kind != "city" and stage.dice.chance(0.6):
+                _line_with_houses(stage, street, side, behind=stage.dice.uniform(16, 30))
     for street in stage.streets:
         for side in (-1, 1):
             _line_with_fences(stage, street, side)
 
 
-def _line_with_houses(stage: Stage, street: Street, side: int) -> None:
+def _line_with_houses(stage: Stage, street: Street, side: int, *, behind: float = 0.0) -> None:
+    """Build one house after the other, fronts to the street; `behind` [m] shifts a second row back."""
     dice, recipe = stage.dice, stage.recipe
     dense = stage.kind in ("city", "intersection")
-    setback = street.half_width(side) + street.sidewalk(side) + dice.uniform(*recipe.setback)
+    setback = street.half_width(side) + street.sidewalk(side) + dice.uniform(*recipe.setback) + behind
     u = -REACH + dice.uniform(-4, 2)
     while u < REACH:
         length = dice.uniform(7, 26) if dense else dice.uniform(6, 18)
@@ -175,7 +177,7 @@ def _garage(stage: Stage, street: Street, side: int, u: float, setback: float) -
     if not stage.fits((x, y, yaw), depth, width + 0.5, off_road=0.3):
         return
     if dice.chance(0.8):
-        vehicle = build_vehicle(dice.rng)
+        vehicle = stage.draw_vehicle(x, y, longest=6.0)
         out = dice.uniform(-2.5, 0.3)
         pose = (x + out * np.cos(yaw), y + out * np.sin(yaw), yaw + (np.pi if dice.chance(0.5) else 0.0))
         if vehicle.size[1] < width - 0.5 and vehicle.size[2] < height - 0.2:

@@ -1,4 +1,4 @@
-"""clutter.py: background of a car's size: containers, heaps, sheds, shelters, barriers, terraces, stacks, tarps."""
+"""clutter.py: background of a car's size: containers, heaps, sheds, shelters, terraces, stacks."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from collections.abc import Callable
 import numpy as np
 
 from .actors import build_pedestrian, build_seated_person
+from .crowds import seat_on_bench
 from .dice import Dice
 from .mesh import Material
 from .primitives import Spot
+from .scenery import hedge_row, plant_tree
 from .stage import Stage
 
 Build = Callable[[Dice, Spot, float, float], None]
@@ -19,11 +21,17 @@ def furnish_clutter(stage: Stage) -> None:
     """Scatter car-sized background things and furnish terraces and bus stops with people."""
     dice, recipe = stage.dice, stage.recipe
     for _ in range(dice.count(recipe.bulky)):
-        _place_bulky(stage)
+        for _attempt in range(3):
+            if _place_bulky(stage):
+                break
+    if stage.kind == "lot":
+        _furnish_lot(stage)
     if stage.kind in ("city", "intersection", "residential") and dice.chance(0.5):
         _place_bus_stop(stage)
     if stage.kind in ("city", "intersection") and dice.chance(0.5):
         _place_terrace(stage)
+    for _ in range(dice.count(0.15 * recipe.people)):
+        _place_bench(stage)
 
 
 def _dumpster(dice: Dice, spot: Spot, length: float, width: float) -> None:
@@ -161,6 +169,49 @@ def _scaffold(dice: Dice, spot: Spot, length: float, width: float) -> None:
         )
 
 
+def _playground(dice: Dice, spot: Spot, length: float, width: float) -> None:
+    """A slide, a swing or a climbing frame."""
+    for x in (-0.4 * length, 0.4 * length):
+        for y in (-0.3, 0.3):
+            spot.tube((x, 2.5 * y, 0), (x, 0.3 * y, 2.1), 0.05, Material.METAL)
+    spot.tube((-0.4 * length, 0, 2.1), (0.4 * length, 0, 2.1), 0.05, Material.METAL)
+    for x in (-0.15 * length, 0.15 * length):
+        spot.box(0.45, 0.2, 0.05, Material.RUBBER, x=x, z=0.45)
+    if dice.chance(0.5):
+        spot.box(1.0, 1.0, 0.1, Material.WALL, z=1.2)
+        spot.box(0.9, 0.9, 0.8, Material.WALL, z=1.3, taper=(1.0, 0.1))
+
+
+def _trampoline(dice: Dice, spot: Spot, length: float, width: float) -> None:
+    radius = 0.5 * length
+    spot.tube((0, 0, 0.75), (0, 0, 0.8), radius, Material.RUBBER)
+    for angle in np.arange(0, 6.28, 1.05):
+        x, y = radius * float(np.cos(angle)), radius * float(np.sin(angle))
+        spot.post(2.3 if length > 2.5 else 0.8, 0.03, Material.METAL, x=x, y=y)
+
+
+def _wood_stack(dice: Dice, spot: Spot, length: float, width: float) -> None:
+    for layer in range(dice.integer(2, 5)):
+        for row in range(3):
+            y, z = (row - 1) * 0.3 * width, 0.15 + 0.28 * layer
+            ends = dice.uniform(-0.08, 0.08) * length
+            start, end = (-0.5 * length + ends, y, z), (0.5 * length + ends, y, z)
+            spot.tube(start, end, dice.uniform(0.1, 0.16), Material.WALL)
+
+
+def _trolleys(dice: Dice, spot: Spot, length: float, width: float) -> None:
+    """A shelter with a row of shopping trolleys."""
+    for y in (-0.5 * width, 0.5 * width):
+        spot.tube((-0.5 * length, y, 0.9), (0.5 * length, y, 0.9), 0.03, Material.METAL)
+        for x in (-0.5 * length, 0.0, 0.5 * length):
+            spot.post(2.1 if width > 1.9 else 0.9, 0.03, Material.METAL, x=x, y=y)
+    if width > 1.9:
+        spot.box(length, width, 0.06, Material.GLASS, z=2.1)
+    for x in np.arange(-0.4 * length, 0.5 * length * dice.uniform(-0.5, 1.0), 0.3):
+        spot.box(0.75, 0.5, 0.55, Material.FENCE, x=float(x), z=0.4, taper=(1.15, 1.1))
+        spot.box(0.05, 0.5, 0.1, Material.RUBBER, x=float(x) - 0.4, z=0.95)
+
+
 # Builder, range of lengths and widths [m], how often, and whether it may stand at the kerb in place of a car.
 _BULKY: tuple[tuple[Build, tuple[float, float], tuple[float, float], float, bool], ...] = (
     (_dumpster, (1.3, 2.6), (1.0, 1.5), 1.5, True),
@@ -176,12 +227,16 @@ _BULKY: tuple[tuple[Build, tuple[float, float], tuple[float, float], float, bool
     (_barriers, (1.5, 5.5), (1.2, 2.5), 0.9, True),
     (_phone_box, (1.0, 1.0), (1.0, 1.0), 0.5, False),
     (_advertising_column, (1.5, 1.5), (1.5, 1.5), 0.5, False),
+    (_playground, (2.5, 5.0), (1.8, 2.5), 0.5, False),
+    (_trampoline, (1.8, 4.0), (1.8, 4.0), 0.4, False),
+    (_wood_stack, (1.5, 4.5), (0.8, 1.6), 0.6, False),
+    (_trolleys, (2.5, 6.0), (1.2, 2.4), 0.2, True),
     (_boat, (4.0, 6.0), (1.7, 2.2), 0.12, True),
     (_scaffold, (4.0, 10.0), (0.9, 1.2), 0.35, False),
 )
 
 
-def _place_bulky(stage: Stage) -> None:
+def _place_bulky(stage: Stage) -> bool:
     dice = stage.dice
     build, lengths, widths, _, on_road = dice.weighted(_BULKY, [entry[3] for entry in _BULKY])
     length, width = dice.uniform(*lengths), dice.uniform(*widths)
@@ -201,6 +256,41 @@ def _place_bulky(stage: Stage) -> None:
     if spot is not None:
         build(dice, spot, length, width)
         stage.landmarks.append((x, y))
+    return spot is not None
+
+
+def _furnish_lot(stage: Stage) -> None:
+    """Put lamp posts, young trees on islands, low hedges and trolley shelters between the bays of a parking lot."""
+    dice, main = stage.dice, stage.streets[0]
+    for _ in range(dice.count(12.0)):
+        v = dice.uniform(-main.half_width(-1), main.half_width(1))
+        if abs(v) < main.lanes * main.lane_width + 0.5:
+            continue  # keep the aisle free
+        x, y, yaw = main.place(dice.uniform(-55, 55), v)
+        what = dice.weighted(("lamp", "tree", "hedge", "trolleys"), (0.35, 0.3, 0.2, 0.15))
+        if what == "tree":
+            plant_tree(stage, (x, y, yaw), trunk=dice.uniform(0.04, 0.12), off_road=None)
+        elif what == "hedge":
+            length, turn = dice.uniform(1.5, 5.0), dice.integer(0, 1) * 0.5 * np.pi
+            hedge_row(
+                stage,
+                (x, y, yaw + turn),
+                length,
+                dice.uniform(0.5, 1.5),
+                dice.uniform(0.4, 1.2),
+                off_road=None,
+            )
+        else:
+            length, width = (
+                (dice.uniform(2.5, 6), dice.uniform(1.2, 2.4)) if what == "trolleys" else (0.5, 0.5)
+            )
+            spot = stage.spot((x, y, yaw), (length, width), margin=0.1)
+            if spot is not None and what == "trolleys":
+                _trolleys(dice, spot, length, width)
+            elif spot is not None:
+                spot.post(dice.uniform(4, 9), dice.uniform(0.05, 0.12), Material.METAL)
+                spot.post(dice.uniform(0.3, 0.9), dice.uniform(0.15, 0.3), Material.WALL)
+                stage.landmarks.append((x, y))
 
 
 def _place_bus_stop(stage: Stage) -> None:
@@ -215,7 +305,7 @@ def _place_bus_stop(stage: Stage) -> None:
     yaw += 0.0 if side < 0 else np.pi  # +y looks at the road
     if not stage.fits((x, y, yaw), length, width, off_road=0.1):
         return
-    spot = stage.spot((x, y - 0.0, yaw))
+    spot = stage.spot((x, y, yaw))
     if spot is None:
         return
     c, s = float(np.cos(yaw)), float(np.sin(yaw))
@@ -235,14 +325,33 @@ def _place_bus_stop(stage: Stage) -> None:
                 z=0.15,
             )
     spot.box(0.7 * length, 0.35, 0.06, Material.WALL, y=back + 0.3, z=0.42)
-    for along in np.arange(-0.3 * length, 0.3 * length, 0.65):
-        if dice.chance(0.3):
-            out = back + 0.45
-            pose = (x + along * c - out * s, y + along * s + out * c, yaw + 0.5 * np.pi + dice.normal(0, 0.1))
-            stage.place_actor(build_seated_person(dice.rng), pose, margin=0.0)
+    out = back + 0.45
+    seat_on_bench(stage, (x - out * s, y + out * c, yaw), int(0.7 * length / 0.65), 0.3)
     stage.landmarks += [
         (x + end * length * c - 0.6 * s, y + end * length * s + 0.6 * c) for end in (-0.3, 0.0, 0.3)
     ]
+
+
+def _place_bench(stage: Stage) -> None:
+    """Stand a bench on the pavement or in the green, looking at the road or away, with up to three people on it."""
+    dice = stage.dice
+    street, side = dice.pick(stage.streets), dice.sign()
+    out = street.half_width(side) + dice.uniform(0.5, max(1.0, street.sidewalk(side)) + 2.0)
+    x, y, yaw = street.place(dice.uniform(-50, 50), side * out)
+    yaw += dice.integer(0, 1) * np.pi + dice.normal(0, 0.2)
+    if not stage.fits((x, y, yaw), 1.9, 1.2, off_road=0.0):
+        return
+    spot = stage.spot((x, y, yaw))
+    if spot is None:
+        return
+    spot.box(1.8, 0.42, 0.06, Material.WALL, z=0.42)
+    spot.box(1.8, 0.06, 0.42, Material.WALL, y=-0.24, z=0.48)
+    for end in (-0.7, 0.7):
+        spot.box(0.08, 0.42, 0.42, Material.METAL, x=end)
+    c, s = float(np.cos(yaw)), float(np.sin(yaw))
+    seat_on_bench(stage, (x - 0.1 * s, y + 0.1 * c, yaw), 3, dice.uniform(0.0, 0.8))
+    stage.ground.take(x, y, 1.8, 0.5, yaw)
+    stage.landmarks.append((x + 1.2 * c, y + 1.2 * s))
 
 
 def _place_terrace(stage: Stage) -> None:

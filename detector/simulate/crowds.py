@@ -1,10 +1,10 @@
-"""crowds.py: people alone, in pairs and in crowds, cyclists, and the bicycles and motorcycles they left standing."""
+"""crowds.py: people alone, in pairs and in crowds, cyclists, and parked two-wheelers."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from .actors import build_bicycle, build_cyclist, build_motorcycle, build_pedestrian
+from .actors import build_bicycle, build_cyclist, build_motorcycle, build_pedestrian, build_seated_person
 from .stage import Stage
 
 Pose = tuple[float, float, float]
@@ -17,24 +17,29 @@ def furnish_people(stage: Stage) -> None:
     """Place pedestrians, cyclists and parked two-wheelers."""
     dice, recipe = stage.dice, stage.recipe
     wanted = dice.count(recipe.people)
-    while wanted > 0:
-        size = min(wanted, dice.weighted(_GROUP_SIZES, _GROUP_WEIGHTS))
-        _place_group(stage, size)
-        wanted -= size
+    for _ in range(3 * wanted):  # some find no room and try elsewhere
+        if wanted <= 0:
+            break
+        wanted -= _place_group(stage, min(wanted, dice.weighted(_GROUP_SIZES, _GROUP_WEIGHTS)))
     for _ in range(dice.count(recipe.cyclists)):
         _place_cyclists(stage)
     _park_bicycles(stage)
     for _ in range(dice.count(0.12 * recipe.people)):
-        _place_beside_road(stage, dice.uniform(-0.8, 1.0), build_motorcycle)
+        street, side = dice.pick(stage.streets), dice.sign()
+        v = side * (street.half_width(side) + dice.uniform(-0.8, 1.0))
+        x, y, yaw = street.place(dice.uniform(-55, 55), v)
+        pose = (x, y, yaw + dice.uniform(-np.pi, np.pi))
+        stage.place_actor(build_motorcycle(dice.rng), pose, margin=0.05)
 
 
-def _place_group(stage: Stage, size: int) -> None:
-    """Place people of one group, 0.3 to 0.5 m apart, where a group would be."""
+def _place_group(stage: Stage, size: int) -> int:
+    """Place people of one group, 0.3 to 0.5 m apart; return how many found room."""
     dice = stage.dice
     x, y, yaw = _gathering(stage)
     facing_centre = size > 2 and dice.chance(0.4)
     walking = dice.chance(0.6)
     speed = dice.uniform(0.6, 1.6) if walking else 0.0
+    placed = 0
     spread = 0.32 + 0.3 * float(np.sqrt(size))
     for _ in range(size):
         for _attempt in range(4):
@@ -46,8 +51,20 @@ def _place_group(stage: Stage, size: int) -> None:
             )
             pose = (x + dx, y + dy, turn)
             if stage.fits(pose, 0.5, 0.5):
-                stage.place_actor(build_pedestrian(dice.rng), pose, margin=0.02, speed=speed)
+                placed += stage.place_actor(build_pedestrian(dice.rng), pose, margin=0.02, speed=speed)
                 break
+    return placed
+
+
+def seat_on_bench(stage: Stage, pose: Pose, places: int, occupied: float) -> None:
+    """Seat people side by side on a bench whose middle is at `pose`, looking along its +y."""
+    dice = stage.dice
+    c, s = float(np.cos(pose[2])), float(np.sin(pose[2]))
+    for place in range(places):
+        if dice.chance(occupied):
+            along = (place - 0.5 * (places - 1)) * dice.uniform(0.62, 0.75)
+            seat = (pose[0] + along * c, pose[1] + along * s, pose[2] + 0.5 * np.pi + dice.normal(0, 0.15))
+            stage.place_actor(build_seated_person(dice.rng), seat, margin=0.0)
 
 
 def _gathering(stage: Stage) -> Pose:
@@ -102,13 +119,6 @@ def _place_cyclists(stage: Stage) -> None:
         yaw += (0.0 if side < 0 else np.pi) + against + dice.normal(0, 0.1)
         stage.place_actor(build_cyclist(dice.rng), (x, y, yaw), margin=0.05, speed=dice.uniform(2, 7))
         u += dice.uniform(1.9, 4.5)
-
-
-def _place_beside_road(stage: Stage, out: float, build: object) -> None:
-    dice = stage.dice
-    street, side = dice.pick(stage.streets), dice.sign()
-    x, y, yaw = street.place(dice.uniform(-55, 55), side * (street.half_width(side) + out))
-    stage.place_actor(build(dice.rng), (x, y, yaw + dice.uniform(-np.pi, np.pi)), margin=0.05)  # type: ignore[operator]
 
 
 def _park_bicycles(stage: Stage) -> None:

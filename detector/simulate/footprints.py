@@ -1,4 +1,4 @@
-"""footprints.py: the ground that is already taken: turned rectangles and a fast test whether another one still fits."""
+"""footprints.py: turned rectangles on the ground, and a fast test whether one more still fits."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _separated(
     bc: float,
     bs: float,
 ) -> bool:
-    """Tell whether an axis of rectangle a parts the two (half sizes; cosine, sine of the yaws; b - a centres)."""
+    """Tell whether an axis of rectangle a parts it from b (half sizes, cosine and sine of yaw)."""
     along = abs(ac * bc + as_ * bs)
     across = abs(ac * bs - as_ * bc)
     if abs(dx * ac + dy * as_) > al + bl * along + bw * across:
@@ -35,7 +35,7 @@ def _separated(
 def _first_overlap(
     taken: NDArray[np.float64], count: int, x: float, y: float, length: float, width: float, yaw: float
 ) -> int:
-    """Return the row of the first of `count` taken rectangles (x, y, l/2, w/2, cos, sin, reach) that overlaps, or -1."""
+    """Return the first of `count` rows (x, y, l/2, w/2, cos, sin, reach) that overlaps, or -1."""
     half_length, half_width = 0.5 * length, 0.5 * width
     c, s = np.cos(yaw), np.sin(yaw)
     reach = np.sqrt(half_length * half_length + half_width * half_width)
@@ -63,7 +63,7 @@ def rectangles_overlap(a: Sequence[float], b: Sequence[float]) -> bool:
         x, y, length, width, yaw = rectangle
         c, s = np.cos(yaw), np.sin(yaw)
         local = np.array([[1, 1], [1, -1], [-1, -1], [-1, 1]]) * [length / 2, width / 2]
-        return local @ np.array([[c, s], [-s, c]]) + [x, y]
+        return np.asarray(local @ np.array([[c, s], [-s, c]]) + [x, y])
 
     p, q = corners(a), corners(b)
     for yaw in (a[4], a[4] + np.pi / 2, b[4], b[4] + np.pi / 2):

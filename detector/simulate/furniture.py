@@ -1,4 +1,4 @@
-"""furniture.py: street furniture of human size and less: posts, signs, lights, bins, bollards, meters, statues."""
+"""furniture.py: street furniture of human size: posts, signs, lights, bins, bollards, meters."""
 
 from __future__ import annotations
 
@@ -29,6 +29,8 @@ def furnish_pavements(stage: Stage) -> None:
         _place_small(stage)
     for street in stage.streets[1:]:
         _place_traffic_lights(stage, street)
+    if stage.kind == "arterial" and dice.chance(0.5):
+        _place_gantry(stage)
 
 
 def _line_with_posts(stage: Stage, street: Street, side: int) -> None:
@@ -233,6 +235,39 @@ def _planter(dice: Dice, spot: Spot) -> None:
     spot.leaves(dice.integer(40, 110), dice.uniform(0.08, 0.18), radii, (0, 0, tub + 0.5 * plant), fuzz=0.6)
 
 
+def _scooters(dice: Dice, spot: Spot) -> None:
+    """Kick scooters that stand about."""
+    for index in range(dice.integer(1, 3)):
+        y, lean = 0.45 * index - 0.4, dice.normal(0, 0.08)
+        spot.box(1.0, 0.14, 0.12, Material.METAL, y=y, z=0.06)
+        spot.tube((0.42, y, 0.1), (0.32, y + lean, 1.12), 0.03, Material.METAL)
+        spot.tube((0.32, y + lean - 0.22, 1.12), (0.32, y + lean + 0.22, 1.12), 0.02, Material.METAL)
+
+
+def _machine(dice: Dice, spot: Spot) -> None:
+    """A ticket, vending or charging machine, of a person's size."""
+    spot.box(dice.uniform(0.35, 0.9), dice.uniform(0.3, 0.6), dice.uniform(1.3, 1.95), Material.METAL)
+    if dice.chance(0.4):
+        spot.post(2.4, 0.04, Material.METAL, x=0.4)
+
+
+def _stump(dice: Dice, spot: Spot) -> None:
+    """A trunk without a crown, lying stones, or a short thick post."""
+    radius = dice.uniform(0.1, 0.32)
+    lean = (dice.normal(0, 0.12), dice.normal(0, 0.12), dice.uniform(0.4, 2.2))
+    spot.tube((0, 0, -0.2), lean, radius, Material.VEGETATION, end_radius=radius * dice.uniform(0.6, 1.0))
+
+
+def _slim_tree(dice: Dice, spot: Spot) -> None:
+    """A column-shaped shrub or a clipped tree, as tall and wide as a person."""
+    height, radius = dice.uniform(1.2, 2.4), dice.uniform(0.22, 0.45)
+    size = dice.uniform(0.07, 0.16)
+    radii = (radius, radius, 0.5 * height)
+    spot.leaves(int(1.8 * height * radius / (size * size)), size, radii, (0, 0, 0.5 * height), fuzz=0.4)
+    if dice.chance(0.6):
+        spot.ellipsoid((0.7 * radius, 0.7 * radius, 0.42 * height), (0, 0, 0.5 * height), Material.VEGETATION)
+
+
 # Builder, footprint [m], and how often it stands there compared with the others.
 _SMALL: tuple[tuple[Build, tuple[float, float], float], ...] = (
     (_waste_bin, (0.6, 0.6), 1.5),
@@ -247,6 +282,10 @@ _SMALL: tuple[tuple[Build, tuple[float, float], float], ...] = (
     (_bench, (1.8, 0.6), 1.0),
     (_ventilation, (0.7, 0.7), 0.5),
     (_planter, (0.9, 0.9), 1.6),
+    (_scooters, (1.2, 1.2), 0.6),
+    (_machine, (0.9, 0.6), 0.7),
+    (_stump, (0.6, 0.6), 1.0),
+    (_slim_tree, (0.8, 0.8), 1.5),
     (_bare_pole, (0.4, 0.4), 1.5),
     (_sign_post, (0.5, 0.5), 1.0),
 )
@@ -290,3 +329,23 @@ def _place_traffic_lights(stage: Stage, street: Street) -> None:
                 spot.post(5.5, 0.11, Material.METAL)
                 spot.tube((0, 0, 5.4), (reach, 0, 5.6), 0.07, Material.METAL)
                 spot.box(0.3, 0.3, 0.9, Material.METAL, x=reach, z=4.8)
+
+
+def _place_gantry(stage: Stage) -> None:
+    """Span a sign gantry over the main road."""
+    dice, main = stage.dice, stage.streets[0]
+    u = dice.uniform(-70, 70)
+    right, left = main.half_width(-1) + 0.8, main.half_width(1) + 0.8
+    if not main.clear(u, 3.0):
+        return
+    for v in (-right, left):
+        post = stage.spot(main.place(u, v), (0.4, 0.4))
+        if post is not None:
+            post.post(6.2, 0.18, Material.METAL)
+    beam = stage.spot(main.place(u, 0.0))
+    if beam is not None:
+        beam.box(0.4, right + left, 0.5, Material.METAL, y=0.5 * (left - right), z=5.7)
+        for _ in range(dice.integer(1, 3)):
+            beam.box(
+                0.1, dice.uniform(2, 4), 1.8, Material.SIGN, x=0.3, y=dice.uniform(-right, left) * 0.7, z=5.2
+            )

@@ -1,4 +1,4 @@
-"""primitives.py: boxes, tubes, ellipsoids and leaf clouds, collected as rows and turned into triangles all at once."""
+"""primitives.py: boxes, tubes, ellipsoids and leaf clouds, turned into triangles all at once."""
 
 from __future__ import annotations
 

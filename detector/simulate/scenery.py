@@ -1,4 +1,4 @@
-"""scenery.py: vegetation: trees, bushes, hedges, planting along the road, and grass, all of noisy leaf triangles."""
+"""scenery.py: vegetation: trees, bushes, hedges, thickets and grass, of noisy leaf triangles."""
 
 from __future__ import annotations
 
@@ -25,11 +25,23 @@ def furnish_vegetation(stage: Stage) -> None:
             for _ in range(dice.count(share * recipe.hedges)):
                 _plant_hedge(stage, street, side)
             for _ in range(dice.count(share * recipe.bushes)):
-                _plant_bush(stage, street, side)
+                for _attempt in range(3):
+                    if _plant_bush(stage, street, side):
+                        break
             for _ in range(dice.count(share * recipe.trees)):
-                plant_tree(stage, _beside(stage, street, side, dice.exponential(6.0) + 0.3))
+                plant_tree(stage, _beside(stage, street, side, _depth(stage, 6.0) + 0.3))
             for _ in range(dice.count(0.4 * share * recipe.bushes)):
-                _plant_grass(stage, _beside(stage, street, side, dice.exponential(4.0) + 0.1))
+                _plant_grass(stage, _beside(stage, street, side, _depth(stage, 4.0) + 0.1))
+    _scatter_field_trees(stage)
+
+
+def _depth(stage: Stage, mean: float) -> float:
+    """Return how far beyond the pavement something grows: in front gardens, or anywhere further out."""
+    dice = stage.dice
+    front = stage.recipe.setback[1]
+    if front > 2.0 and dice.chance(0.5):
+        return dice.uniform(0.2, front)
+    return dice.exponential(mean)
 
 
 def _beside(stage: Stage, street: Street, side: int, out: float) -> Pose:
@@ -45,7 +57,7 @@ def _leaf_count(stage: Stage, area: float, size: float, cover: float, pose: Pose
     return max(6, int(cover * area / (0.75 * size * size) * min(1.0, 18.0 / (distance + 1e-6)) ** 0.5))
 
 
-def plant_tree(stage: Stage, pose: Pose, *, trunk: float | None = None, off_road: float = 0.2) -> bool:
+def plant_tree(stage: Stage, pose: Pose, *, trunk: float | None = None, off_road: float | None = 0.2) -> bool:
     """Plant a tree with a trunk of person-like width and a crown that may hang low; return whether it fitted."""
     dice = stage.dice
     radius = trunk if trunk is not None else dice.log_uniform(0.06, 0.32)
@@ -106,10 +118,10 @@ def _branch(stage: Stage, spot: Spot, top: tuple[float, float, float], radius: f
         spot.tube(start, end, max(0.02, 0.35 * radius), Material.VEGETATION, end_radius=0.015)
 
 
-def _plant_bush(stage: Stage, street: Street, side: int) -> None:
-    """Plant a bush of one to five lumps: round, boxy, or as long and high as a car."""
+def _plant_bush(stage: Stage, street: Street, side: int) -> bool:
+    """Plant a bush of one to five lumps: round, boxy, or as long and high as a car; return whether it fitted."""
     dice = stage.dice
-    pose = _beside(stage, street, side, dice.exponential(4.0))
+    pose = _beside(stage, street, side, _depth(stage, 4.0))
     yaw = pose[2] + (dice.normal(0, 0.1) if dice.chance(0.4) else dice.uniform(-np.pi, np.pi))
     car_like = dice.chance(0.45)
     length = dice.uniform(2.0, 5.2) if car_like else dice.uniform(0.5, 2.2)
@@ -117,7 +129,7 @@ def _plant_bush(stage: Stage, street: Street, side: int) -> None:
     height = dice.uniform(0.8, 1.8) if car_like else dice.uniform(0.4, 1.7)
     spot = stage.spot((pose[0], pose[1], yaw), (0.9 * length, 0.9 * width), off_road=0.05)
     if spot is None:
-        return
+        return False
     boxy, size, fuzz = dice.chance(0.35), dice.uniform(0.1, 0.26), dice.uniform(0.1, 0.6)
     core = dice.chance(0.6)
     lumps = dice.integer(2, 5) if car_like and not boxy else dice.integer(1, 3)
@@ -148,10 +160,11 @@ def _plant_bush(stage: Stage, street: Street, side: int) -> None:
                 spot.ellipsoid(
                     (inner * radii[0], inner * radii[1], inner * radii[2]), centre, Material.VEGETATION
                 )
+    return True
 
 
 def hedge_row(
-    stage: Stage, pose: Pose, length: float, width: float, height: float, *, off_road: float = 0.05
+    stage: Stage, pose: Pose, length: float, width: float, height: float, *, off_road: float | None = 0.05
 ) -> bool:
     """Plant one straight piece of clipped hedge centred on `pose`; return whether it fitted."""
     dice = stage.dice
@@ -223,6 +236,14 @@ def _plant_avenue(stage: Stage, street: Street, side: int) -> None:
                 stakes.post(
                     1.7, 0.035, Material.WALL, x=0.4 * float(np.cos(angle)), y=0.4 * float(np.sin(angle))
                 )
+
+
+def _scatter_field_trees(stage: Stage) -> None:
+    """Plant trees and bushes far from the street, where gaps between the houses let one see them."""
+    dice, main = stage.dice, stage.streets[0]
+    for _ in range(dice.count(2.0 * stage.recipe.trees)):
+        x, y, yaw = main.place(dice.uniform(-REACH, REACH), dice.uniform(-REACH, REACH))
+        plant_tree(stage, (x, y, yaw), off_road=2.0)
 
 
 def _plant_thicket(stage: Stage, street: Street, side: int) -> None:

@@ -1,4 +1,4 @@
-"""stage.py: a scene while it is being furnished: what stands where, before the heights and triangles are made."""
+"""stage.py: a scene while it is being furnished: what stands where, and on what ground."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .actor import Actor
+from .actors import build_car, build_vehicle
 from .dice import Dice
 from .footprints import Footprints
-from .mesh import Mesh, merge_meshes
+from .mesh import Material, Mesh, merge_meshes
 from .primitives import Primitives, Spot
 from .recipes import Recipe
 from .streets import REACH, Street
 from .terrain import Terrain
 
+_SPARSE = 50.0  # [m] from where on only every other actor is put up: no detector looks so far
+_FAR = 42.0  # [m] from where on a vehicle is mostly a copy of a model that was built before
 EGO_SIZE = (4.8, 2.0)  # [m] length and width that stay free around the origin
 RANGE = 80.0  # [m] beyond which nothing is put up
 
@@ -39,6 +42,7 @@ class Stage:
         self.shapes = Primitives()
         self._anchors: list[tuple[float, float, float, float]] = []  # x, y, height above ground, yaw
         self.actors: list[Actor] = []
+        self._fleet: list[Actor] = []  # vehicles to copy from
         self.poses: list[tuple[float, float, float]] = []  # x, y, yaw of each actor
         self.speeds: list[float] = []
         self.reflectivity: list[float] = []
@@ -51,6 +55,19 @@ class Stage:
         for u in np.arange(-REACH, REACH, 6.0):
             x, y, yaw = street.place(float(u) + 3.0, 0.5 * (left - right))
             self.roads.take(x, y, 6.3, right + left, yaw)
+
+    def draw_vehicle(self, x: float, y: float, *, longest: float = 20.0) -> Actor:
+        """Return a vehicle of the street mixture for a place at (x, y), at most `longest` metres long.
+
+        Building a vehicle is most of the work of a scene, so far away (where beams are sparse) models recur.
+        """
+        dice = self.dice
+        if x * x + y * y > _FAR * _FAR and len(self._fleet) > 15 and dice.chance(0.85):
+            vehicle = dice.pick(self._fleet)
+        else:
+            vehicle = build_vehicle(dice.rng)
+            self._fleet.append(vehicle)
+        return vehicle if vehicle.size[0] <= longest else build_car(dice.rng)
 
     def fits(
         self,
@@ -78,6 +95,8 @@ class Stage:
     ) -> bool:
         """Stand `actor` at pose (x, y, yaw) if it fits with `margin` [m] around it; return whether it did."""
         length, width, _ = actor.size
+        if pose[0] ** 2 + pose[1] ** 2 > _SPARSE * _SPARSE and self.dice.chance(0.5):
+            return False
         if not self.fits(pose, length, width, margin=margin, off_road=off_road):
             return False
         self.ground.take(pose[0], pose[1], length, width, pose[2])
@@ -114,7 +133,12 @@ class Stage:
         anchors = np.array(self._anchors, np.float64).reshape(-1, 4)
         heights = self.terrain.height(anchors[:, 0], anchors[:, 1]) + anchors[:, 2]
         placed = np.stack([anchors[:, 0], anchors[:, 1], heights, anchors[:, 3]], 1)
-        return self.shapes.mesh(placed, self.dice.rng)
+        mesh = self.shapes.mesh(placed, self.dice.rng)
+        # Twigs and leaves are the only shapes that reach beyond their footprint; none hangs before the sensor.
+        centres = mesh.vertices[mesh.faces[:, 0]]
+        close = (np.abs(centres[:, 0]) < 3.2) & (np.abs(centres[:, 1]) < 2.2) & (centres[:, 2] < 3.2)
+        kept = ~(close & (mesh.materials == Material.VEGETATION))
+        return Mesh(mesh.vertices, mesh.faces[kept], mesh.materials[kept])
 
     def actor_ground(self) -> NDArray[np.float64]:
         """Return (K, 3): height of the ground under each actor, and its rise per metre forward and to the left."""

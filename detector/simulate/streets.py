@@ -1,4 +1,4 @@
-"""streets.py: the road frame: a curved centreline, the streets that follow or cross it, and how wide each part is."""
+"""streets.py: the road frame: a curved centreline, and the streets that follow or cross it."""
 
 from __future__ import annotations
 
@@ -119,6 +119,11 @@ class Street:
         x, y, yaw = self.line.place(self.crossing - v, u)
         return x, y, yaw + 0.5 * np.pi
 
+    @property
+    def station(self) -> float:
+        """Station of the main road at which this street's axis lies (0 for the main road)."""
+        return 0.0 if self.crossing is None else self.crossing
+
     def half_width(self, side: int) -> float:
         """Return the distance from the axis to the kerb."""
         return 0.5 * self.median + self.lanes * self.lane_width + self.parking[side > 0].depth
@@ -179,7 +184,7 @@ def draw_parking(dice: Dice, recipe: Recipe) -> Parking:
 
 
 def draw_streets(dice: Dice, kind: str, recipe: Recipe) -> tuple[Street, ...]:
-    """Return the main road and the streets that cross it; the ego stands in a right-hand lane of the main road."""
+    """Return the main road, in a lane of which the ego stands, and the streets that cross it."""
     main_lanes = dice.integer(*recipe.lanes)
     lane_width = dice.uniform(*recipe.lane_width)
     median = dice.uniform(0.6, 5.0) if kind == "arterial" or (main_lanes > 1 and dice.chance(0.3)) else 0.0
@@ -187,6 +192,9 @@ def draw_streets(dice: Dice, kind: str, recipe: Recipe) -> tuple[Street, ...]:
     if kind == "lot":  # all bays lie on one paved area beside the aisle
         parking = (_draw_lot(dice), _draw_lot(dice))
     sidewalks = (dice.uniform(*recipe.sidewalk), dice.uniform(*recipe.sidewalk))
+    if kind == "intersection" and dice.chance(0.4):  # a square on one side
+        wide = dice.uniform(9.0, 22.0)
+        sidewalks = (wide, sidewalks[1]) if dice.chance(0.5) else (sidewalks[0], wide)
     ego_lane = dice.integer(0, main_lanes - 1)
     # The sensor's own road axis: right-hand traffic, rarely left-hand or in the middle of a narrow street.
     side = -1 if dice.chance(0.92) else 1
@@ -224,7 +232,7 @@ def draw_streets(dice: Dice, kind: str, recipe: Recipe) -> tuple[Street, ...]:
 
 def _draw_lot(dice: Dice) -> Parking:
     """Return a paved area without a layout of its own: none, one double row of bays, or several."""
-    depth = dice.weighted((1.0, dice.uniform(5.2, 12.0), dice.uniform(12.0, 38.0)), (0.12, 0.35, 0.53))
+    depth = dice.weighted((1.0, dice.uniform(5.2, 12.0), dice.uniform(12.0, 32.0)), (0.1, 0.35, 0.55))
     return Parking("none", 0.0, depth, 0.0, True)
 
 

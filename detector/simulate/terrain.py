@@ -1,4 +1,4 @@
-"""terrain.py: the height of the ground: gradient, crown, kerbs and driveways, steps and hills beside the road."""
+"""terrain.py: the height of the ground: gradient, crown, kerbs and driveways, steps and hills."""
 
 from __future__ import annotations
 
@@ -36,10 +36,7 @@ class Terrain:
         self._phase = dice.uniform(0, 6.28), dice.uniform(0, 6.28)
         # Right and left: where the ground steps up or down beyond the pavement, and where it begins to climb.
         self.steps = tuple(_draw_step(dice, recipe) for _ in range(2))
-        self._hills = tuple(
-            (dice.uniform(0.3, 6.0), dice.uniform(6.0, 40.0), dice.normal(0.0, 0.5 * recipe.hill))
-            for _ in range(2)
-        )
+        self._hills = tuple(_draw_hill(dice, recipe) for _ in range(2))
         self._drops = np.zeros((2, len(self._stations)))
         main = streets[0]
         self._zero = 0.0
@@ -55,7 +52,7 @@ class Terrain:
         main = self.streets[0]
         distance = np.where(t < 0, -t - main.half_width(-1), t - main.half_width(1))
         for street in self.streets[1:]:
-            v = street.crossing - s
+            v = street.station - s
             distance = np.minimum(
                 distance, np.where(v < 0, -v - street.half_width(-1), v - street.half_width(1))
             )
@@ -113,7 +110,12 @@ class Terrain:
     def _grid_lines(self) -> tuple[F64, F64]:
         """Return the stations and offsets of the ground's grid."""
         main = self.streets[0]
-        t_lines = [np.arange(-_EDGE, -30, 6.0), np.arange(-30, 30, 2.5), np.arange(30, _EDGE + 1, 6.0), [0.0]]
+        t_lines: list[F64] = [
+            np.arange(-_EDGE, -30, 6.0),
+            np.arange(-30, 30, 2.5),
+            np.arange(30, _EDGE + 1, 6.0),
+            np.zeros(1),
+        ]
         s_lines = [np.arange(-_EDGE, -40, 4.0), np.arange(-40, 40, 2.0), np.arange(40, _EDGE + 1, 4.0)]
         for side in (-1, 1):
             t_lines.append(side * self._profile_lines(side, main.half_width(side)))
@@ -121,7 +123,7 @@ class Terrain:
             for side in (-1, 1):
                 for other in (-1, 1):
                     s_lines.append(
-                        street.crossing - side * self._profile_lines(other, street.half_width(side))
+                        street.station - side * self._profile_lines(other, street.half_width(side))
                     )
         return _thinned(np.concatenate(s_lines)), _thinned(np.concatenate(t_lines))
 
@@ -137,7 +139,7 @@ class Terrain:
 def _thinned(lines: F64) -> F64:
     """Return sorted lines without near duplicates."""
     lines = np.unique(lines)
-    return lines[np.concatenate([[True], np.diff(lines) > 0.03])]
+    return np.asarray(lines[np.concatenate([[True], np.diff(lines) > 0.03])])
 
 
 def _draw_profile(dice: Dice, stations: F64, kind: str, recipe: Recipe) -> F64:
@@ -158,3 +160,9 @@ def _draw_step(dice: Dice, recipe: Recipe) -> tuple[float, float]:
         return 0.0, 0.0
     rise = dice.uniform(0.15, max(0.3, 0.6 * recipe.hill))
     return dice.uniform(0.1, 4.0), min(rise, 2.2) * (1 if dice.chance(0.75) else -0.5)
+
+
+def _draw_hill(dice: Dice, recipe: Recipe) -> tuple[float, float, float]:
+    """Return where the ground begins to climb beyond the pavement, over what distance, and how high."""
+    rise = dice.normal(0.0, 0.5 * recipe.hill)
+    return dice.uniform(0.3, 6.0), dice.uniform(6.0, 40.0) + 3.0 * abs(rise), rise

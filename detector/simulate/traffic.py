@@ -1,10 +1,10 @@
-"""traffic.py: vehicles: parked along kerbs and in bays, on lots and in yards, driving, queueing and turning."""
+"""traffic.py: vehicles: parked along kerbs, in bays, on lots and in yards, driving, queueing, turning."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from .actors import build_car, build_trailer, build_truck, build_van, build_vehicle
+from .actors import build_car, build_trailer, build_truck, build_van
 from .stage import Stage
 from .streets import REACH, Parking, Street
 
@@ -53,9 +53,9 @@ def _park_parallel(stage: Stage, street: Street, side: int, parking: Parking) ->
         if not street.clear(u + 2.4, 4.5):
             u += 2.0
             continue
-        vehicle = build_vehicle(dice.rng)
+        vehicle = stage.draw_vehicle(*street.place(u, 0.0)[:2])
         length, width, _ = vehicle.size
-        # At the kerb where the strip is wide enough, else from the lane's edge outwards (half on the pavement).
+        # At the kerb where the strip is wide enough, else from the lane's edge half onto the pavement.
         v = side * (
             max(street.half_width(side) - 0.5 * width - 0.25, inner + 0.5 * width)
             + dice.normal(0, sloppiness)
@@ -81,7 +81,7 @@ def _park_bays(
             yaw += -parking.angle if side < 0 else np.pi - parking.angle
             yaw += (0.0 if dice.chance(inward) else np.pi) + dice.normal(0, skew)
             if stage.fits((x, y, yaw), 3.6, 1.6):
-                stage.place_actor(build_vehicle(dice.rng), (x, y, yaw), margin=0.08)
+                stage.place_actor(stage.draw_vehicle(x, y, longest=6.3), (x, y, yaw), margin=0.08)
         u += spacing
 
 
@@ -99,7 +99,7 @@ def _fill_lot(stage: Stage) -> None:
         while inner + depth <= edge:
             occupancy = min(0.97, max(0.08, crowded + dice.normal(0, 0.2)))
             row = Parking("angled", angle, depth, occupancy, dice.chance(0.7))
-            stretch = dice.uniform(-REACH, -25), dice.uniform(25, REACH)
+            stretch = dice.uniform(-60, -20), dice.uniform(20, 60)
             _park_bays(stage, main, facing, side * (inner + 0.5 * depth), row, stretch)
             if dice.chance(0.8):
                 inner += depth + (0.0 if facing == side else aisle)
@@ -121,11 +121,14 @@ def _drive_lane(stage: Stage, street: Street, side: int, lane: int) -> None:
     jam = dice.chance(0.08)
     u = -REACH + dice.exponential(gap)
     while u < REACH:
-        vehicle = build_vehicle(dice.rng)
         x, y, yaw = street.place(u, street.lane_centre(side, lane) + dice.normal(0, 0.22))
         yaw += (0.0 if side < 0 else np.pi) + dice.normal(0, 0.025)
-        stage.place_actor(vehicle, (x, y, yaw), margin=0.5, speed=0.0 if jam else _speed(stage))
-        u += vehicle.size[0] + (dice.uniform(1.2, 5.0) if jam else 4.0 + dice.exponential(gap))
+        length = 4.5
+        if stage.fits((x, y, yaw), length, 1.8):
+            vehicle = stage.draw_vehicle(x, y)
+            length = vehicle.size[0]
+            stage.place_actor(vehicle, (x, y, yaw), margin=0.5, speed=0.0 if jam else _speed(stage))
+        u += length + (dice.uniform(1.2, 5.0) if jam else 4.0 + dice.exponential(gap))
 
 
 def _queue_at_crossings(stage: Stage, street: Street) -> None:
@@ -139,13 +142,13 @@ def _queue_at_crossings(stage: Stage, street: Street) -> None:
                     continue
                 line = (low - dice.uniform(1.5, 5)) if side < 0 else (high + dice.uniform(1.5, 5))
                 for _ in range(dice.integer(1, 6)):
-                    vehicle = build_vehicle(dice.rng)
+                    vehicle = stage.draw_vehicle(*street.place(line, 0.0)[:2])
                     length = vehicle.size[0]
-                    x, y, yaw = street.place(
-                        line + side * 0.5 * length, street.lane_centre(side, lane) + dice.normal(0, 0.2)
-                    )
+                    v = street.lane_centre(side, lane) + dice.normal(0, 0.2)
+                    x, y, yaw = street.place(line + side * 0.5 * length, v)
                     yaw += (0.0 if side < 0 else np.pi) + dice.normal(0, 0.02)
-                    stage.place_actor(vehicle, (x, y, yaw), margin=0.2)
+                    if not stage.place_actor(vehicle, (x, y, yaw), margin=0.2):
+                        break
                     line += side * (length + dice.uniform(0.8, 3.5))
 
 
@@ -158,7 +161,7 @@ def _turn_at_crossings(stage: Stage) -> None:
             v = dice.uniform(-1, 1) * street.half_width(1)
             x, y, yaw = street.place(u, v)
             yaw += dice.integer(0, 3) * 0.5 * np.pi + dice.uniform(0.15, 1.4)
-            stage.place_actor(build_vehicle(dice.rng), (x, y, yaw), margin=0.4, speed=dice.uniform(1, 5))
+            stage.place_actor(stage.draw_vehicle(x, y), (x, y, yaw), margin=0.4, speed=dice.uniform(1, 5))
 
 
 def _double_park(stage: Stage) -> None:
@@ -186,14 +189,16 @@ def _park_in_yards(stage: Stage) -> None:
         for _ in range(dice.integer(1, 2)):
             x, y, yaw = main.place(station, side * out)
             yaw += dice.sign() * 0.5 * np.pi + dice.normal(0, 0.06)
-            build = build_vehicle if dice.chance(0.94) else build_trailer
-            stage.place_actor(build(dice.rng), (x, y, yaw), off_road=0.3)
+            trailer = dice.chance(0.06)
+            vehicle = build_trailer(dice.rng) if trailer else stage.draw_vehicle(x, y, longest=6.5)
+            stage.place_actor(vehicle, (x, y, yaw), off_road=0.3)
             out += dice.uniform(5.2, 6.5)
     for _ in range(dice.count({"residential": 1.5, "rural": 1.5, "arterial": 1.5}.get(stage.kind, 0.3))):
         side = dice.sign()
         out = main.half_width(side) + main.sidewalk(side) + dice.uniform(3, 18)
         x, y, yaw = main.place(dice.uniform(-60, 60), side * out)
-        stage.place_actor(build_vehicle(dice.rng), (x, y, yaw + dice.uniform(-np.pi, np.pi)), off_road=0.3)
+        pose = (x, y, yaw + dice.uniform(-np.pi, np.pi))
+        stage.place_actor(stage.draw_vehicle(x, y, longest=8.0), pose, off_road=0.3)
 
 
 def _scatter_odd(stage: Stage) -> None:
@@ -201,4 +206,5 @@ def _scatter_odd(stage: Stage) -> None:
     dice = stage.dice
     for _ in range(dice.count(2.0)):
         x, y, yaw = stage.streets[0].place(dice.uniform(-55, 55), dice.uniform(-30, 30))
-        stage.place_actor(build_vehicle(dice.rng), (x, y, yaw + dice.uniform(-np.pi, np.pi)), margin=0.4)
+        pose = (x, y, yaw + dice.uniform(-np.pi, np.pi))
+        stage.place_actor(stage.draw_vehicle(x, y), pose, margin=0.4)
