@@ -1,1 +1,5 @@
-"""tools"""
+"""cli: the command line `colonnade`, one module per command."""
+
+from .app import main
+
+__all__ = ["main"]

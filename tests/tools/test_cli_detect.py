@@ -1,0 +1,263 @@
+"""test_cli_detect.py: `colonnade detect` from a recording to a results folder, and every way it can end."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from colonnade.detector.detector import load
+from colonnade.detector.export import read_json_lines, read_kitti_text
+from colonnade.detector.io import open_recording
+
+CLASSES = ("car", "pedestrian", "cyclist")
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "-c", "from colonnade.tools.cli import main; main()", *map(str, arguments)]
+
+
+def test_a_recording_becomes_boxes_config_and_summary(colonnade, recording: Path, tiny_model: Path) -> None:
+    outcome = colonnade("detect", recording, "--model", tiny_model)
+    assert outcome.code == 0, outcome.err
+    (folder,) = (path for path in Path("results").iterdir() if not path.is_symlink())
+    assert (Path("results") / "latest").resolve() == folder.resolve()
+    results = list(read_json_lines(folder / "detections.jsonl", CLASSES))
+    assert [result.frame_id for result in results] == [f"{index:06d}" for index in range(6)]
+
+    detector, opened = load(tiny_model), open_recording(recording)
+    boxes = 0
+    for result, frame in zip(results, opened, strict=True):
+        assert result.ground == pytest.approx(opened.info.ground_height, abs=1e-3)
+        expected = detector.detect(frame.points, ground=opened.info.ground_height)
+        np.testing.assert_array_equal(result.detections.boxes, expected.boxes)
+        np.testing.assert_array_equal(result.detections.scores, expected.scores)
+        text = read_kitti_text(folder / "kitti" / f"{frame.frame_id}.txt", CLASSES)
+        np.testing.assert_allclose(text.boxes[:, :6], expected.boxes[:, :6], atol=1e-3)
+        boxes += len(expected)
+    assert boxes > 0
+
+    summary = json.loads((folder / "summary.json").read_text())
+    assert (summary["frames"], summary["skipped"], summary["ended"]) == (6, 0, "complete")
+    assert sum(summary["boxes"].values()) == boxes
+    assert summary["timed_frames"] == 5
+    assert summary["stages"][0]["name"] == "read"
+    assert summary["hardware"]["cores"] >= 1
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    assert config["score"] == 0.45
+    assert config["model"] == "tiny"
+    assert config["ground"] == pytest.approx(-1.7, abs=0.1)
+    assert {path.name for path in folder.iterdir()} == {
+        "config.yaml",
+        "detections.jsonl",
+        "kitti",
+        "summary.json",
+    }
+
+    assert "frames" in outcome.out
+    assert str(folder) in outcome.out
+    assert "network" in outcome.out
+    assert "format" in outcome.err
+    assert "kitti" in outcome.err
+    assert "tiny" in outcome.err
+    assert "format" not in outcome.out
+
+
+def test_quiet_leaves_stderr_empty(colonnade, recording: Path, tiny_model: Path) -> None:
+    outcome = colonnade("detect", recording, "-m", tiny_model, "-q", "-o", "here", "--limit", 1)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "frames   1" in outcome.out
+
+
+def test_boxes_can_be_chosen_by_class_range_and_score(colonnade, recording: Path, tiny_model: Path) -> None:
+    def run(*options: object) -> list:
+        assert colonnade("detect", recording, "-m", tiny_model, "-q", "-o", "here", *options).code == 0
+        return [result.detections for result in read_json_lines("here/detections.jsonl", CLASSES)]
+
+    everything = run("--score", 0)
+    near = run("--score", 0, "--classes", "car, Cyclist", "--range", 12)
+    assert sum(map(len, near)) > 0
+    for whole, part in zip(everything, near, strict=True):
+        keep = (whole.labels != 1) & (np.hypot(whole.boxes[:, 0], whole.boxes[:, 1]) <= 12)
+        np.testing.assert_array_equal(part.boxes, whole.boxes[keep])
+    strict = run("--score", 0.6)
+    for whole, part in zip(everything, strict, strict=True):
+        assert (part.scores >= 0.6).all()
+        assert len(part) < len(whole)
+
+
+def test_pictures_and_a_movie(colonnade, recording: Path, tiny_model: Path) -> None:
+    options = ("--picture", "--movie", "films/drive.webp", "--limit", 3, "-o", "here")
+    outcome = colonnade("detect", recording, "-m", tiny_model, *options)
+    assert outcome.code == 0, outcome.err
+    pictures = sorted(Path("here/pictures").iterdir())
+    assert [path.name for path in pictures] == ["000000.png", "000001.png", "000002.png"]
+    with Image.open("films/drive.webp") as movie, Image.open(pictures[0]) as picture:
+        assert movie.n_frames == 3
+        assert movie.size == picture.size
+    assert "films/drive.webp" in outcome.out
+
+
+def test_results_are_replaced_but_other_files_are_not(colonnade, recording: Path, tiny_model: Path) -> None:
+    assert colonnade("detect", recording, "-m", tiny_model, "-o", "here", "--picture").code == 0
+    assert colonnade("detect", recording, "-m", tiny_model, "-o", "here", "--limit", 2).code == 0
+    assert not Path("here/pictures").exists()
+    assert len(list(Path("here/kitti").iterdir())) == 2
+    Path("mine").mkdir()
+    Path("mine/thesis.tex").write_text("precious")
+    outcome = colonnade("detect", recording, "-m", tiny_model, "-o", "mine")
+    assert outcome.code == 2
+    assert "holds other files" in outcome.err
+    assert [path.name for path in Path("mine").iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize(
+    ("option", "code", "words"),
+    [
+        (("--score", "1.5"), 2, "--score 1.5"),
+        (("--classes", "tram"), 2, "the model knows car, pedestrian, cyclist"),
+        (("--range", "-3"), 2, "--range"),
+        (("--ground", "high"), 2, "--ground high"),
+        (("--threads", "0"), 2, "--threads"),
+        (("--threads", "999"), 2, "threads must be between"),
+        (("--precision", "fp7"), 2, "precision"),
+        (("--model", "nothing-here"), 1, "no model 'nothing-here'"),
+        (("--movie", "film.avi"), 2, ".webp"),
+        (("--format", "vhs"), 2, "vhs"),
+        (("--nonsense",), 2, "nonsense"),
+    ],
+)
+def test_wrong_options_end_with_one_clear_error(
+    colonnade, recording: Path, tiny_model: Path, option: tuple[str, ...], code: int, words: str
+) -> None:
+    outcome = colonnade("detect", recording, "-m", tiny_model, "-q", *option)
+    assert outcome.code == code
+    assert words in outcome.err
+    assert "Traceback" not in outcome.err
+    assert outcome.out == ""
+
+
+@pytest.mark.parametrize("content", [None, b"hello, I am not a point cloud\n" * 9])
+def test_bad_recordings_end_with_one_clear_error(
+    colonnade, tmp_path: Path, tiny_model: Path, content: bytes
+) -> None:
+    path = tmp_path / "bad.bin"
+    if content is not None:
+        path.write_bytes(content)
+    outcome = colonnade("detect", path, "-m", tiny_model)
+    assert outcome.code == 1
+    assert outcome.err.startswith("error: ")
+    assert str(path) in outcome.err
+    assert outcome.err.count("\n") == 1
+    assert not Path("results").exists()
+
+
+def test_a_corrupt_frame_is_reported_counted_and_skipped(
+    colonnade, recording: Path, tiny_model: Path
+) -> None:
+    (recording / "000003.bin").write_bytes(b"\0" * 1601)
+    outcome = colonnade("detect", recording, "-m", tiny_model, "-o", "here")
+    assert outcome.code == 3
+    assert outcome.err.count("warning: frame skipped: ") == 1
+    assert "000003" in outcome.err
+    assert "5, 1 corrupt skipped" in outcome.out
+    assert json.loads(Path("here/summary.json").read_text())["skipped"] == 1
+    assert len(Path("here/detections.jsonl").read_text().splitlines()) == 5
+
+
+def test_strict_stops_at_a_corrupt_frame_and_keeps_what_was_done(
+    colonnade, recording: Path, tiny_model: Path
+) -> None:
+    (recording / "000003.bin").write_bytes(b"\0" * 1601)
+    outcome = colonnade("detect", recording, "-m", tiny_model, "-o", "here", "--strict")
+    assert outcome.code == 1
+    assert "error: " in outcome.err
+    assert "000003" in outcome.err
+    assert json.loads(Path("here/summary.json").read_text())["ended"] == "error"
+    assert len(Path("here/detections.jsonl").read_text().splitlines()) == 3
+
+
+def test_frames_without_points_have_no_boxes(colonnade, tmp_path: Path, tiny_model: Path) -> None:
+    path = tmp_path / "empty.npy"
+    np.save(path, np.zeros((0, 4), np.float32))
+    outcome = colonnade("detect", path, "-m", tiny_model, "-o", "here", "--picture")
+    assert outcome.code == 0, outcome.err
+    (result,) = read_json_lines("here/detections.jsonl", CLASSES)
+    assert len(result.detections) == 0
+
+
+def test_the_ground_can_be_given_or_estimated_per_frame(colonnade, recording: Path, tiny_model: Path) -> None:
+    for option, expected in (("-0.5", -0.5), ("frame", None)):
+        assert (
+            colonnade("detect", recording, "-m", tiny_model, "-q", "-o", "here", "--ground", option).code == 0
+        )
+        assert {result.ground for result in read_json_lines("here/detections.jsonl", CLASSES)} == {expected}
+
+
+def test_an_unexpected_error_names_the_debug_option(
+    colonnade, recording: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("oh\nno")
+
+    monkeypatch.setattr("colonnade.detector.detector.load", fail)
+    outcome = colonnade("detect", recording, "-q")
+    assert outcome.code == 70
+    assert outcome.err.startswith("error: unexpected ZeroDivisionError: oh no; ")
+    assert "--debug" in outcome.err
+    assert outcome.err.count("\n") == 1
+    outcome = colonnade("detect", recording, "-q", "--debug")
+    assert outcome.code == 70
+    assert "Traceback" in outcome.err
+
+
+def test_ctrl_c_keeps_what_is_done(tmp_path: Path, tiny_model: Path, recording: Path) -> None:
+    for index in range(6, 3000):
+        (recording / f"{index:06d}.bin").symlink_to(recording / "000001.bin")
+    folder = tmp_path / "here"
+    process = subprocess.Popen(
+        command("detect", recording, "-m", tiny_model, "-o", folder, "-q", "--movie", tmp_path / "movie.gif"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    boxes = folder / "detections.jsonl"
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not (boxes.exists() and boxes.read_text().count("\n") > 3):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 130, err
+    assert "then interrupted" in out
+    assert err == ""
+    summary = json.loads((folder / "summary.json").read_text())
+    results = list(read_json_lines(boxes, CLASSES))
+    assert summary["ended"] == "interrupted"
+    assert 3 < summary["frames"] == len(results) < 3000
+    with Image.open(tmp_path / "movie.gif") as movie:
+        assert movie.n_frames == summary["frames"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a shell pipe")
+def test_a_reader_that_leaves_early_is_no_error(tmp_path: Path, tiny_model: Path, recording: Path) -> None:
+    process = subprocess.Popen(
+        command("detect", recording, "-m", tiny_model, "-o", tmp_path / "here", "-q"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    process.stdout.close()  # as `| head -0` does
+    assert process.stderr is not None
+    err = process.stderr.read()
+    process.wait(timeout=60)
+    assert err == b""
+    assert (tmp_path / "here" / "summary.json").exists()

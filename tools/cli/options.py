@@ -1,0 +1,62 @@
+"""options.py: options that several commands share, each with one name and one help text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_GUESSES = "What is guessed about the recording"
+
+RecordingArgument = Annotated[
+    Path,
+    typer.Argument(
+        metavar="RECORDING", help="A file or folder: .bag, .db3, .mcap, .bin, .npy, .pcd, .ply, ..."
+    ),
+]
+FormatOption = Annotated[
+    str | None,
+    typer.Option("--format", metavar="NAME", help="Format of the recording.", rich_help_panel=_GUESSES),
+]
+TopicOption = Annotated[
+    str | None,
+    typer.Option("--topic", metavar="TOPIC", help="PointCloud2 topic of a bag.", rich_help_panel=_GUESSES),
+]
+ColumnsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--columns",
+        metavar="N|NAMES",
+        help="Columns of .bin and .npy rows: their number, or names such as x,y,z,_,intensity.",
+        rich_help_panel=_GUESSES,
+    ),
+]
+IntensityScaleOption = Annotated[
+    str | None,
+    typer.Option(
+        "--intensity-scale",
+        metavar="FULL|none",
+        help="Stored value of full intensity, such as 255.",
+        rich_help_panel=_GUESSES,
+    ),
+]
+RosDistroOption = Annotated[
+    str | None,
+    typer.Option(
+        "--ros-distro",
+        metavar="NAME",
+        help="Message definitions for a bag that holds none, such as humble.",
+        rich_help_panel=_GUESSES,
+    ),
+]
+LimitOption = Annotated[
+    int | None, typer.Option("--limit", metavar="N", min=0, help="Read at most N frames.")
+]
+ModelOption = Annotated[
+    str, typer.Option("--model", "-m", metavar="NAME|FOLDER", help="An embedded model, or a model folder.")
+]
+ThreadsOption = Annotated[
+    int | None, typer.Option("--threads", metavar="N", min=1, help="Threads to use; all by default.")
+]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No notes and no progress bar.")]

@@ -1,0 +1,161 @@
+"""result_folder.py: the folder that `detect` fills: boxes, pictures, movie, configuration, summary."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ...detector.detections import Detections
+from ...detector.export import JsonLinesWriter, KittiTextWriter
+from ...detector.export.kitti_text import file_stem
+from ...detector.frames import Frame
+from ...runtime.errors import UsageError
+
+CONFIG, SUMMARY, BOXES, KITTI, PICTURES = (
+    "config.yaml",
+    "summary.json",
+    "detections.jsonl",
+    "kitti",
+    "pictures",
+)
+_OURS = (CONFIG, SUMMARY, BOXES, KITTI, PICTURES)
+
+
+def create_result_folder(output: Path | None) -> Path:
+    """Make the folder: `output`, or results/<local time> with a link results/latest to it.
+
+    Raises:
+        UsageError: `output` holds files that are not the results of an earlier run.
+    """
+    if output is None:
+        return _create_stamped(Path("results"))
+    if output.exists() and not output.is_dir():
+        raise UsageError(f"--output {output}: a file of this name exists; choose a folder")
+    if output.is_dir() and any(output.iterdir()):
+        if not (output / CONFIG).is_file():
+            raise UsageError(f"--output {output}: the folder holds other files; choose an empty or a new one")
+        for name in _OURS:
+            _remove(output / name)
+    output.mkdir(parents=True, exist_ok=True)
+    return output
+
+
+def _create_stamped(parent: Path) -> Path:
+    parent.mkdir(exist_ok=True)
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    for attempt in range(1, 1000):
+        folder = parent / (stamp if attempt == 1 else f"{stamp}-{attempt}")
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            continue
+        _link_latest(parent / "latest", folder.name)
+        return folder
+    raise UsageError(f"{parent}: too many results of the same second; name a folder with --output")
+
+
+def _link_latest(link: Path, target: str) -> None:
+    """Point `latest` at the new folder; where links cannot be made, there is none."""
+    temporary = link.with_name(f".latest.{os.getpid()}")
+    try:
+        temporary.symlink_to(target, target_is_directory=True)
+        temporary.replace(link)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file under a temporary name, then give it its own."""
+    temporary = path.with_name(f".{path.name}.part")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def write_config(folder: Path, values: dict[str, Any]) -> None:
+    """Write the effective configuration, in the order given."""
+    write_text(folder / CONFIG, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
+
+
+class FrameOutputs:
+    """Everything that is written per frame, each frame complete before the next; a context manager.
+
+    Args:
+        folder: the results folder.
+        title: name of the recording, for the pictures.
+        pictures: write a bird's-eye PNG per frame.
+        movie: write a movie of these pictures.
+        range_m: range of the pictures [m]; None chooses it from the first frame.
+    """
+
+    def __init__(
+        self, folder: Path, *, title: str, pictures: bool, movie: Path | None, range_m: float | None
+    ) -> None:
+        self._boxes = JsonLinesWriter(folder / BOXES)
+        self._kitti = KittiTextWriter(folder / KITTI)
+        self._title, self._range_m = title, range_m
+        self._picture_sinks: list[Callable[[str, Any], None]] = []
+        self._movie: Any = None
+        if pictures:
+            self._picture_folder = folder / PICTURES
+            self._picture_folder.mkdir(exist_ok=True)
+            self._picture_sinks.append(self._save_picture)
+        if movie is not None:
+            from ...detector.view import MovieWriter
+
+            self._movie = MovieWriter(movie)
+            self._picture_sinks.append(lambda _, picture: self._movie.add(picture))
+
+    def write(self, frame: Frame, detections: Detections, ground: float | None, milliseconds: float) -> None:
+        """Write the boxes of one frame and, where wanted, its picture."""
+        self._boxes.write(frame, detections, ground=ground)
+        self._kitti.write(frame, detections)
+        if self._picture_sinks:
+            self._draw(frame, detections, ground, milliseconds)
+
+    def _draw(self, frame: Frame, detections: Detections, ground: float | None, milliseconds: float) -> None:
+        from ...detector.view import draw_birdseye
+        from ...detector.view.birdseye import choose_range
+
+        if self._range_m is None:  # the same for all frames, so that the movie does not zoom
+            self._range_m = choose_range(frame.points, detections)
+        picture = draw_birdseye(
+            frame.points,
+            detections,
+            range_m=self._range_m,
+            title=f"{self._title} · {frame.frame_id}",
+            note=f"{len(frame.points):,} points    {milliseconds:.0f} ms",
+            ground=ground,
+        )
+        for sink in self._picture_sinks:
+            sink(frame.frame_id, picture)
+
+    def _save_picture(self, frame_id: str, picture: Any) -> None:
+        path = self._picture_folder / f"{file_stem(frame_id)}.png"
+        temporary = path.with_suffix(".part")
+        picture.save(temporary, "PNG", compress_level=3)
+        temporary.replace(path)
+
+    def close(self) -> None:
+        """Finish the files that span all frames."""
+        self._boxes.close()
+        if self._movie is not None:
+            self._movie.close()
+
+    def __enter__(self) -> FrameOutputs:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

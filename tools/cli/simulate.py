@@ -1,0 +1,84 @@
+"""simulate.py: `colonnade simulate`: synthetic LiDAR frames with labels, or a recording of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from . import options, terminal
+
+if TYPE_CHECKING:
+    from ...detector.frames import Frame
+
+_DATASET = "dataset"
+
+
+def simulate(
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT", help="Folder of the dataset, or the recording to write.")
+    ],
+    sensor: Annotated[
+        str,
+        typer.Option(
+            "--sensor",
+            metavar="NAME",
+            help="hdl64e, hdl32e, vlp16, os1-128, pandar64, ..., or random for a mixture.",
+        ),
+    ] = "hdl64e",
+    frames: Annotated[
+        int, typer.Option("--frames", "-n", metavar="N", min=1, help="Number of frames.")
+    ] = 100,
+    seed: Annotated[
+        int, typer.Option("--seed", metavar="N", min=0, help="The same seed gives the same frames.")
+    ] = 0,
+    kind: Annotated[
+        str | None, typer.Option("--kind", metavar="NAME", help="Kind of scene; all kinds by default.")
+    ] = None,
+    format: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="NAME",
+            help="dataset (with labels), or a recording: mcap, db3, bag, kitti, ...",
+        ),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the recording at OUT.")] = False,
+    quiet: options.QuietOption = False,
+) -> None:
+    """Draw street scenes and scan them with a simulated LiDAR.
+
+    \b
+    Examples:
+      colonnade simulate --sensor hdl64e --frames 100 street/      frames with labels, for eval and train
+      colonnade simulate --sensor vlp16 --frames 20 street.mcap    a recording without labels
+
+    An interrupted dataset goes on where it stopped when the same command is given again.
+    """
+    chosen = format or (_DATASET if not out.suffix else None)
+    with terminal.progress_bar("simulating", frames, quiet=quiet) as progress:
+        if chosen == _DATASET:
+            from ...detector.simulate.datasets import write_dataset
+
+            write_dataset(out, sensor, frames, seed, kind=kind, progress=lambda done, _: progress(done))
+        else:
+            from ...detector.io import write_recording
+
+            write_recording(
+                out, _count_frames(sensor, frames, seed, kind, progress), format=chosen, overwrite=overwrite
+            )
+    terminal.show_facts(
+        [("frames", f"{frames:,}"), ("sensor", sensor), ("seed", str(seed)), ("written", str(out))]
+    )
+
+
+def _count_frames(
+    sensor: str, count: int, seed: int, kind: str | None, progress: Callable[[int], None]
+) -> Iterator[Frame]:
+    from ...detector.simulate.datasets import simulate_frames
+
+    for done, simulated in enumerate(simulate_frames(sensor, count, seed, kind=kind), start=1):
+        yield simulated.frame
+        progress(done)
