@@ -88,6 +88,19 @@ def _facade(stage: Stage, spot: Spot, length: float, depth: float, height: float
                     z=max(0.0, level * storey - 0.3),
                 )
             spot.box(length - 0.1, 0.05, height - 0.5, Material.GLASS, y=front - recess + 0.06, z=0.4)
+    for end in (-1, 1):  # windows and chimney breasts of the gable walls
+        for _ in range(dice.count(0.8)):
+            along, z = dice.uniform(-0.4, 0.3) * depth, dice.uniform(0.0, 3.0)
+            material = Material.GLASS if dice.chance(0.6) else Material.WALL
+            spot.box(
+                0.12,
+                dice.uniform(0.7, 1.6),
+                dice.uniform(1.0, 2.2),
+                material,
+                x=end * 0.5 * length,
+                y=along,
+                z=z,
+            )
     _attachments(stage, spot, length, front, height, storey)
     if not dense or dice.chance(0.3):
         spot.box(length + 0.6, depth + 0.6, dice.uniform(1.5, 4), Material.WALL, z=height, taper=(0.95, 0.03))

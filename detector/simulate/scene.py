@@ -106,6 +106,7 @@ def build_scene(seed: int, *, kind: str | None = None) -> Scene:
 
 def _assemble(stage: Stage) -> Scene:
     """Turn the furnished stage into triangles and boxes."""
+    stage.drop_tilted()
     actors, face_counts = merge_actors(stage)
     labelled = [actor.label != BACKGROUND for actor in stage.actors]
     number = np.where(labelled, np.cumsum(labelled) - 1, -1)

@@ -51,10 +51,11 @@ def _beside(stage: Stage, street: Street, side: int, out: float) -> Pose:
     return street.place(dice.uniform(-REACH, REACH), side * distance)
 
 
-def _leaf_count(stage: Stage, area: float, size: float, cover: float, pose: Pose) -> int:
-    """Return how many leaves of `size` cover `cover` of `area`; fewer where few beams will ever reach."""
+def _leaf_cloud(area: float, size: float, cover: float, pose: Pose) -> tuple[int, float]:
+    """Return how many leaves of which size cover `cover` of `area`: small ones near, where beams are dense."""
     distance = float(np.hypot(pose[0], pose[1]))
-    return max(6, int(cover * area / (0.75 * size * size) * min(1.0, 18.0 / (distance + 1e-6)) ** 0.5))
+    size *= min(1.7, max(0.5, distance / 18.0))
+    return max(6, min(1600, int(cover * area / (0.75 * size * size)))), size
 
 
 def plant_tree(stage: Stage, pose: Pose, *, trunk: float | None = None, off_road: float | None = 0.2) -> bool:
@@ -81,8 +82,8 @@ def plant_tree(stage: Stage, pose: Pose, *, trunk: float | None = None, off_road
         for level in range(4):
             part = 1.0 - 0.24 * level
             radii = (crown * part, crown * part, 0.17 * tall)
-            count = _leaf_count(stage, 9.0 * radii[0] * (radii[0] + radii[2]), size, 0.7, pose)
-            spot.leaves(count, size, radii, (0, 0, bottom + tall * (0.15 + 0.22 * level)), fuzz=0.5)
+            leaves = _leaf_cloud(9.0 * radii[0] * (radii[0] + radii[2]), size, 0.7, pose)
+            spot.leaves(*leaves, radii, (0, 0, bottom + tall * (0.15 + 0.22 * level)), fuzz=0.5)
         return True
     for _ in range(dice.integer(1, 3) if far < 45 else 1):
         radii = (
@@ -97,8 +98,8 @@ def plant_tree(stage: Stage, pose: Pose, *, trunk: float | None = None, off_road
         )
         if far < crown + 4.0:  # keep the crown above the sensor
             centre = (centre[0], centre[1], max(centre[2], radii[2] + 3.2))
-        count = _leaf_count(stage, 11.0 * radii[0] * radii[2], size, dice.uniform(0.15, 0.5), pose)
-        spot.leaves(count, size, radii, centre, fuzz=dice.uniform(0.3, 1.0))
+        leaves = _leaf_cloud(11.0 * radii[0] * radii[2], size, dice.uniform(0.15, 0.5), pose)
+        spot.leaves(*leaves, radii, centre, fuzz=dice.uniform(0.3, 1.0))
     return True
 
 
@@ -142,14 +143,8 @@ def _plant_bush(stage: Stage, street: Street, side: int) -> bool:
         )
         centre = (along, dice.normal(0, 0.08) * width, 0.45 * height)
         area = 2.0 * (radii[0] * radii[1] + 2.5 * (radii[0] + radii[1]) * radii[2])
-        spot.leaves(
-            _leaf_count(stage, area, size, dice.uniform(0.5, 1.1), pose),
-            size,
-            radii,
-            centre,
-            boxy=boxy,
-            fuzz=fuzz,
-        )
+        leaves = _leaf_cloud(area, size, dice.uniform(0.5, 1.1), pose)
+        spot.leaves(*leaves, radii, centre, boxy=boxy, fuzz=fuzz)
         if core:
             inner = 0.78
             if boxy:
@@ -175,14 +170,8 @@ def hedge_row(
     area = 2.0 * (length + width) * height + length * width
     radii = (0.5 * length, 0.5 * width, 0.5 * height)
     fuzz = dice.uniform(0.0, 0.35)
-    spot.leaves(
-        _leaf_count(stage, area, size, dice.uniform(0.3, 0.7), pose),
-        size,
-        radii,
-        (0, 0, 0.5 * height),
-        boxy=True,
-        fuzz=fuzz,
-    )
+    leaves = _leaf_cloud(area, size, dice.uniform(0.3, 0.7), pose)
+    spot.leaves(*leaves, radii, (0, 0, 0.5 * height), boxy=True, fuzz=fuzz)
     if dice.chance(0.85):
         spot.box(0.97 * length, 0.8 * width, 0.95 * height + 0.2, Material.VEGETATION, z=-0.2)
     return True
@@ -257,10 +246,9 @@ def _plant_thicket(stage: Stage, street: Street, side: int) -> None:
         spot = stage.spot(pose, (0.8 * length, 0.8 * width), off_road=0.5) if dice.chance(0.85) else None
         if spot is not None:
             size, area = dice.uniform(0.2, 0.4), 2.5 * height * (length + width)
-            spot.leaves(
-                _leaf_count(stage, area, size, 0.6, pose), size, (0.5 * length, 0.5 * width, 0.55 * height),
-                (0, 0, 0.45 * height), boxy=dice.chance(0.5), fuzz=dice.uniform(0.2, 0.8),
-            )  # fmt: skip
+            radii = (0.5 * length, 0.5 * width, 0.55 * height)
+            centre, boxy, fuzz = (0, 0, 0.45 * height), dice.chance(0.5), dice.uniform(0.2, 0.8)
+            spot.leaves(*_leaf_cloud(area, size, 0.6, pose), radii, centre, boxy=boxy, fuzz=fuzz)
             if dice.chance(0.4):
                 spot.post(height, dice.uniform(0.05, 0.2), Material.VEGETATION)
         u += length * dice.uniform(0.8, 1.4)

@@ -18,6 +18,7 @@ from .streets import REACH, Street
 from .terrain import Terrain
 
 _SPARSE = 50.0  # [m] from where on only every other actor is put up: no detector looks so far
+_STEEPEST = 0.16  # rise per metre that an actor may stand on
 _FAR = 42.0  # [m] from where on a vehicle is mostly a copy of a model that was built before
 EGO_SIZE = (4.8, 2.0)  # [m] length and width that stay free around the origin
 RANGE = 80.0  # [m] beyond which nothing is put up
@@ -140,6 +141,15 @@ class Stage:
         kept = ~(close & (mesh.materials == Material.VEGETATION))
         return Mesh(mesh.vertices, mesh.faces[kept], mesh.materials[kept])
 
+    def drop_tilted(self) -> None:
+        """Take away the actors that would stand across a step or on a bank too steep to park on."""
+        tilt = np.abs(self.actor_ground()[:, 1:]).max(1, initial=0.0)
+        level = np.flatnonzero(tilt < _STEEPEST).tolist()
+        self.actors = [self.actors[index] for index in level]
+        self.poses = [self.poses[index] for index in level]
+        self.speeds = [self.speeds[index] for index in level]
+        self.reflectivity = [self.reflectivity[index] for index in level]
+
     def actor_ground(self) -> NDArray[np.float64]:
         """Return (K, 3): height of the ground under each actor, and its rise per metre forward and to the left."""
         poses = np.array(self.poses, np.float64).reshape(-1, 3)
@@ -162,8 +172,9 @@ def ground_under(
     x = poses[:, :1] + forward * c - left * s
     y = poses[:, 1:2] + forward * s + left * c
     z = terrain.height(x.ravel(), y.ravel()).reshape(-1, 4)
-    pitch = (z[:, 0] + z[:, 1] - z[:, 2] - z[:, 3]) / (4 * half[:, 0])
-    roll = (z[:, 0] - z[:, 1] + z[:, 2] - z[:, 3]) / (4 * half[:, 1])
+    # What is short or narrow stays upright: people do not lean with the kerb they step on.
+    pitch = (z[:, 0] + z[:, 1] - z[:, 2] - z[:, 3]) / (4 * np.maximum(half[:, 0], 0.5))
+    roll = (z[:, 0] - z[:, 1] + z[:, 2] - z[:, 3]) / (4 * np.maximum(half[:, 1], 0.5))
     return np.stack([z.mean(1), pitch, roll], 1)
 
 

@@ -159,7 +159,9 @@ def _draw_step(dice: Dice, recipe: Recipe) -> tuple[float, float]:
     if not dice.chance(0.3):
         return 0.0, 0.0
     rise = dice.uniform(0.15, max(0.3, 0.6 * recipe.hill))
-    return dice.uniform(0.1, 4.0), min(rise, 2.2) * (1 if dice.chance(0.75) else -0.5)
+    return dice.uniform(0.1, max(0.2, min(4.0, recipe.setback[0]))), min(rise, 2.2) * (
+        1 if dice.chance(0.75) else -0.5
+    )
 
 
 def _draw_hill(dice: Dice, recipe: Recipe) -> tuple[float, float, float]:

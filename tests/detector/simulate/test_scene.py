@@ -99,6 +99,11 @@ def test_boxes_stand_on_the_ground(scenes: list[Scene]) -> None:
         corner_y = y + ahead * np.sin(yaw) + aside * np.cos(yaw)
         ground = scene.terrain.height(corner_x.ravel(), corner_y.ravel()).reshape(-1, 4)
         np.testing.assert_allclose(bottom, ground.mean(1), atol=1e-6)
+        middle = scene.terrain.height(scene.boxes[:, 0], scene.boxes[:, 1])
+        assert np.quantile(np.abs(bottom - middle), 0.95, method="lower") < 0.08
+        # Nothing stands across a step.
+        pitch = np.abs(ground[:, [0, 1]].sum(1) - ground[:, [2, 3]].sum(1)) / (1.6 * scene.boxes[:, 3])
+        assert (pitch[scene.boxes[:, 3] > 2.5] < 0.17).all()
 
 
 def test_the_ground_mesh_follows_the_terrain(scenes: list[Scene]) -> None:
