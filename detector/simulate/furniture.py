@@ -263,7 +263,7 @@ def _slim_tree(dice: Dice, spot: Spot) -> None:
     height, radius = dice.uniform(1.2, 2.4), dice.uniform(0.22, 0.45)
     size = dice.uniform(0.07, 0.16)
     radii = (radius, radius, 0.5 * height)
-    spot.leaves(int(1.8 * height * radius / (size * size)), size, radii, (0, 0, 0.5 * height), fuzz=0.4)
+    spot.leaves(int(3.5 * height * radius / (size * size)), size, radii, (0, 0, 0.5 * height), fuzz=0.4)
     if dice.chance(0.6):
         spot.ellipsoid((0.7 * radius, 0.7 * radius, 0.42 * height), (0, 0, 0.5 * height), Material.VEGETATION)
 
