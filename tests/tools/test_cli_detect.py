@@ -186,6 +186,14 @@ def test_strict_stops_at_a_corrupt_frame_and_keeps_what_was_done(
     assert len(Path("here/detections.jsonl").read_text().splitlines()) == 3
 
 
+def test_no_frames_at_all_make_an_empty_result(colonnade, recording: Path, tiny_model: Path) -> None:
+    outcome = colonnade("detect", recording, "-m", tiny_model, "-o", "here", "--limit", 0, "--movie", "m.gif")
+    assert outcome.code == 0, outcome.err
+    assert "frames   0" in outcome.out
+    assert Path("here/detections.jsonl").read_text() == ""
+    assert not Path("m.gif").exists()
+
+
 def test_frames_without_points_have_no_boxes(colonnade, tmp_path: Path, tiny_model: Path) -> None:
     path = tmp_path / "empty.npy"
     np.save(path, np.zeros((0, 4), np.float32))

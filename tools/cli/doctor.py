@@ -46,7 +46,7 @@ class Finding:
 def doctor(
     recording: Annotated[
         Path | None,
-        typer.Argument(metavar="[RECORDING]", help="Check this recording against the model, too."),
+        typer.Argument(metavar="RECORDING", help="Check this recording against the model, too."),
     ] = None,
     model: options.ModelOption = "default",
     format: options.FormatOption = None,

@@ -49,9 +49,9 @@ class FrameClock:
 
     def stages(self) -> tuple[StageSummary, ...]:
         """Return a summary of each stage, and of their sum as "all stages"."""
-        rows = np.array(self._rows[1:] if len(self._rows) > 1 else self._rows).reshape(-1, len(self._names))
-        if not len(rows):
+        if not self._rows:
             return ()
+        rows = np.array(self._rows[1:] if len(self._rows) > 1 else self._rows)
         rows = np.column_stack([rows, rows.sum(axis=1)]) * 1e3
         middle, high = np.percentile(rows, [50, 95], axis=0)
         names = (*self._names, "all stages")

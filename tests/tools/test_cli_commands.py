@@ -1,0 +1,176 @@
+"""test_cli_commands.py: the program itself, and the commands beside `detect`."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.main import get_command
+
+from colonnade.detector.io import open_recording
+from colonnade.tools.cli.app import app
+from colonnade.tools.cli.timings import FrameClock
+
+COMMANDS = ("detect", "convert", "eval", "simulate", "train", "bench", "doctor", "warmup")
+
+
+def test_version_and_help(colonnade) -> None:
+    assert colonnade("--version").out == f"colonnade {version('colonnade')}\n"
+    outcome = colonnade("--help")
+    assert outcome.code == 0
+    assert outcome.out.index("Examples:") < outcome.out.index("Options")
+    assert all(name in outcome.out for name in COMMANDS)
+    assert "interrupted" in outcome.out
+
+
+@pytest.mark.parametrize("name", [*COMMANDS, "bench detect", "bench engine"])
+def test_every_command_explains_itself(colonnade, name: str) -> None:
+    outcome = colonnade(*name.split(), "--help")
+    assert outcome.code == 0
+    assert f"colonnade {name}" in outcome.out
+
+
+def test_help_texts_hold_no_markup() -> None:
+    """Rich would take [words in brackets] for markup and swallow them."""
+    pending = [get_command(app)]
+    while pending:
+        command = pending.pop()
+        pending += getattr(command, "commands", {}).values()
+        texts = [
+            command.help or "",
+            *(getattr(parameter, "help", None) or "" for parameter in command.params),
+        ]
+        assert not [text for text in texts if "[" in text], command.name
+
+
+def test_help_is_fast() -> None:
+    command = [sys.executable, "-c", "from colonnade.tools.cli import main; main()", "--help"]
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        subprocess.run(command, check=True, capture_output=True)
+        seconds.append(time.perf_counter() - start)
+    assert min(seconds) < 0.5
+
+
+def test_without_a_command_the_help_is_shown(colonnade) -> None:
+    outcome = colonnade()
+    assert outcome.code == 2
+    assert "Examples:" in outcome.out + outcome.err
+
+
+def test_convert_keeps_every_point(colonnade, recording: Path) -> None:
+    pytest.importorskip("rosbags", reason="writing bags needs rosbags")
+    outcome = colonnade("convert", recording, "drive.mcap", "--limit", 4)
+    assert outcome.code == 0, outcome.err
+    assert "frames   4" in outcome.out
+    for ours, theirs in zip(open_recording("drive.mcap"), open_recording(recording, limit=4), strict=True):
+        np.testing.assert_array_equal(ours.points, theirs.points)
+    again = colonnade("convert", recording, "drive.mcap")
+    assert (again.code, again.out) == (1, "")
+    assert "exists already" in again.err
+    assert colonnade("convert", recording, "drive.mcap", "--overwrite", "-q").code == 0
+    assert colonnade("convert", recording, "drive.xyz").code == 2
+
+
+def test_convert_leaves_corrupt_frames_out_and_says_so(colonnade, recording: Path) -> None:
+    (recording / "000002.bin").write_bytes(b"\0" * 1601)
+    outcome = colonnade("convert", recording, "out", "--to", "pcd")
+    assert outcome.code == 3
+    assert "frame skipped" in outcome.err
+    assert len(list(Path("out").glob("*.pcd"))) == 5
+    outcome = colonnade("convert", recording, "strict", "--to", "pcd", "--strict")
+    assert outcome.code == 1
+    assert not Path("strict").exists()
+
+
+def test_simulate_writes_a_dataset_that_can_grow(colonnade) -> None:
+    options = ("simulate", "street", "--sensor", "vlp16", "--seed", 3)
+    assert colonnade(*options, "--frames", 1).code == 0
+    outcome = colonnade(*options, "--frames", 2)
+    assert outcome.code == 0, outcome.err
+    assert len(list(Path("street/frames").glob("*.bin"))) == 2
+    assert len(Path("street/labels.jsonl").read_text().splitlines()) == 2
+    assert colonnade("simulate", "other", "--sensor", "sonar").code == 2
+
+
+def test_simulate_writes_recordings(colonnade) -> None:
+    assert colonnade("simulate", "street", "--format", "kitti", "--sensor", "vlp16", "--frames", 1).code == 0
+    (frame,) = open_recording("street")
+    assert len(frame.points) > 5000
+
+
+def test_training_needs_a_configuration(colonnade) -> None:
+    outcome = colonnade("train", "absent.yaml")
+    assert outcome.code == 1
+    assert outcome.err == "error: absent.yaml: there is no such configuration file\n"
+
+
+def test_bench_detect_reports_speed_and_hardware(colonnade, recording: Path, tiny_model: Path) -> None:
+    outcome = colonnade(
+        "bench", "detect", recording, "-m", tiny_model, "--rounds", 2, "--threads", 1, "--json", "s.json"
+    )
+    assert outcome.code == 0, outcome.err
+    report = json.loads(Path("s.json").read_text())
+    assert (report["frames"], report["rounds"], report["threads"], report["model"]) == (6, 2, 1, "tiny")
+    assert report["slowest_round"] <= report["frames_per_second"] <= report["fastest_round"]
+    stages = {stage["name"]: stage["median_ms"] for stage in report["stages"]}
+    assert 0 < stages["network"] < stages["all stages"]
+    per_frame = 1000 / report["frames_per_second"]
+    assert stages["all stages"] < 1.5 * per_frame
+    assert report["hardware"]["cpu"]
+    assert f"{report['frames_per_second']:.1f} frames/s" in outcome.out
+
+
+def test_warmup_compiles_the_kernels(colonnade, tiny_model: Path) -> None:
+    outcome = colonnade("warmup", "-m", tiny_model)
+    assert outcome.code == 0, outcome.err
+    assert "cache" in outcome.out
+
+
+def test_doctor_describes_the_installation(colonnade, tiny_model: Path) -> None:
+    outcome = colonnade("doctor", "-m", tiny_model)
+    assert outcome.code == 0, outcome.out
+    for name in ("processor", "threads", "cache", "[bags]", "[open3d]", "model"):
+        assert f"ok    {name}" in outcome.out
+    broken = colonnade("doctor", "-m", "absent")
+    assert broken.code == 3
+    assert "look  model" in broken.out
+
+
+def test_doctor_finds_what_does_not_fit(colonnade, recording: Path, tiny_model: Path, tmp_path: Path) -> None:
+    assert colonnade("doctor", recording, "-m", tiny_model).code == 0
+    centimetres = tmp_path / "cm"
+    centimetres.mkdir()
+    upside_down = tmp_path / "down"
+    upside_down.mkdir()
+    for frame in open_recording(recording):
+        np.save(centimetres / f"{frame.frame_id}.npy", frame.points * np.float32([100, 100, 100, 1]))
+        np.save(upside_down / f"{frame.frame_id}.npy", frame.points * np.float32([1, -1, -1, 1]))
+    outcome = colonnade("doctor", centimetres, "-m", tiny_model)
+    assert outcome.code == 3
+    assert "look  range" in outcome.out
+    outcome = colonnade("doctor", upside_down, "-m", tiny_model)
+    assert outcome.code == 3
+    assert "look  ground" in outcome.out
+
+
+def test_the_first_frame_does_not_count_for_the_times() -> None:
+    clock = FrameClock()
+    assert clock.stages() == ()
+    assert clock.frames_per_second() is None
+    clock.add(("a", "b"), (5.0, 5.0))
+    assert clock.stages()[-1].p50_ms == 10_000
+    for milliseconds in range(1, 101):
+        clock.add(("a", "b"), (milliseconds / 1000, 0.001))
+    first, second, whole = clock.stages()
+    assert clock.frames == 100
+    assert (first.name, first.p50_ms, first.p95_ms) == ("a", 50.5, 95.05)
+    assert second.p50_ms == 1
+    assert whole.p50_ms == 51.5
