@@ -64,7 +64,7 @@ def draw_conditions(rng: np.random.Generator) -> Conditions:
     return Conditions(
         gain=float(np.exp(rng.normal(0.0, 0.4))),
         wet=float(rng.uniform(0.3, 1.0)) if rng.random() < 0.1 else 0.0,
-        drop=float(rng.uniform(0.0, 0.06)),
+        drop=float(min(rng.exponential(0.012), 0.2)),
         mixing=float(rng.uniform(0.02, 0.25)),
         stray=int(rng.integers(0, 30)),
         smudges=np.stack([rng.random(smudge_count), rng.uniform(0.0005, 0.006, smudge_count)], axis=1),
@@ -89,4 +89,5 @@ def detection_probability(power: F32) -> F32:
 
 def wet_loss(cosines: F32, wet: float) -> F32:
     """Return the factor on the power that a wet road leaves: little at grazing incidence, most from above."""
-    return np.asarray(1.0 - wet * (1.0 - cosines) ** 2, np.float32)
+    factor: F32 = (1.0 - wet * (1.0 - cosines) ** 2).astype(np.float32)
+    return factor

@@ -33,8 +33,8 @@ BACKGROUND = -1  # owner of a point that belongs to no object
 
 # What becomes of a pulse that meets a window: reflected, returned from the cabin, let through to what lies
 # behind (weakened), or lost.
-GLASS_REFLECTED, GLASS_CABIN, GLASS_THROUGH = 0.14, 0.20, 0.25
-GLASS_TRANSMISSION = 0.35  # of the power, both ways
+GLASS_REFLECTED, GLASS_CABIN, GLASS_THROUGH = 0.13, 0.17, 0.42
+GLASS_TRANSMISSION = 0.5  # of the power, both ways
 CABIN_DEPTH = (0.25, 1.3)  # [m] behind the window
 CABIN_REFLECTIVITY = 0.2
 FENCE_HIT = 0.5  # share of the pulses that a fence stops
@@ -42,7 +42,6 @@ MIXED_EDGE = (0.25, 6.0)  # [m] depth step that can return a range in between
 
 TILT = np.radians(0.4)  # standard deviation of the sensor's pitch and roll
 TILT_LIMIT = np.radians(1.0)
-EGO_BEFORE, EGO_BEHIND, EGO_HALF_WIDTH = 1.9, 2.7, 0.9  # [m] carrying car's outline around the sensor
 
 
 @dataclass(frozen=True)
@@ -131,7 +130,7 @@ def scan_scene(
     returns = _mix_edges(returns, directions.shape[1], conditions.mixing, rng)
     reflectivity = _reflectivity(scene, returns, conditions, rng)
     keep = _detected(returns, reflectivity, worn, conditions, rng)
-    keep &= ~_hidden_by_car(returns, directions, unit_rng)
+    keep &= ~_hidden_by_car(returns, directions, worn, mount, unit_rng)
     ranges = _measured_ranges(returns, worn, directions.shape[1], unit_rng, rng)
     keep &= (ranges >= sensor.min_range) & (ranges <= sensor.max_range)
 
@@ -200,7 +199,8 @@ def _individual_unit(sensor: Sensor, rng: np.random.Generator) -> Sensor:
     phase = rng.uniform(-0.5, 0.5, sensor.beams) * step + rng.uniform(0, step)
     return replace(
         sensor,
-        elevations=sensor.elevations + rng.normal(0.0, sensor.elevation_jitter, sensor.beams),
+        elevations=sensor.elevations * rng.normal(1.0, sensor.table_scale)
+        + rng.normal(0.0, sensor.elevation_jitter, sensor.beams),
         azimuth_offsets=sensor.azimuth_offsets + phase,
     )
 
@@ -299,15 +299,27 @@ def _detected(
     return np.asarray(keep & ~dead[ring])
 
 
-def _hidden_by_car(returns: _Returns, directions: F32, rng: np.random.Generator) -> NDArray[np.bool_]:
-    """Return which rays end on the roof or the bonnet of the carrying car, which no scene contains."""
-    mast = rng.uniform(0.25, 0.7)
-    ray = directions.reshape(-1, 3)[returns.pixels]
-    with np.errstate(divide="ignore"):
-        to_roof = np.where(ray[:, 2] < -1e-3, -mast / ray[:, 2], np.inf).astype(np.float32)
-    reached = to_roof < returns.ranges
-    x, y = ray[:, 0] * np.where(reached, to_roof, 0), ray[:, 1] * np.where(reached, to_roof, 0)
-    return np.asarray(reached & (x < EGO_BEFORE) & (x > -EGO_BEHIND) & (np.abs(y) < EGO_HALF_WIDTH))
+def _hidden_by_car(
+    returns: _Returns, directions: F32, sensor: Sensor, mount: _Mount, rng: np.random.Generator
+) -> NDArray[np.bool_]:
+    """Return which rays end on the roof or the bonnet of the carrying car, which no scene contains.
+
+    Both are level rectangles, drawn per unit; the car's length axis is the sensor's x axis.
+    """
+    mast = rng.uniform(0.3, 0.6)
+    roof = (mast, rng.uniform(-2.0, -0.7), rng.uniform(0.2, 0.9), rng.uniform(0.45, 0.65))
+    bonnet = (mount.height - rng.uniform(0.8, 1.05), 0.0, rng.uniform(1.7, 2.6), rng.uniform(0.7, 0.9))
+    hidden = np.zeros(len(returns.pixels), bool)
+    rays = directions.reshape(-1, 3)
+    downward = np.flatnonzero(rays[returns.pixels, 2] < -0.05)
+    ray = rays[returns.pixels[downward]]
+    origin = sensor.origin_heights.astype(np.float32)[returns.pixels[downward] // sensor.azimuth_steps]
+    for depth, back, front, half_width in (roof, bonnet):
+        distance = (np.float32(depth) + origin) / -ray[:, 2]
+        x, y = ray[:, 0] * distance, ray[:, 1] * distance
+        inside = (x > back) & (x < front) & (np.abs(y) < half_width)
+        hidden[downward] |= inside & (distance < returns.ranges[downward])
+    return hidden
 
 
 def _measured_ranges(

@@ -154,7 +154,7 @@ def test_refuses_vertical_rings_and_unequal_tables() -> None:
 
 
 def test_equals_open3d() -> None:
-    open3d = pytest.importorskip("open3d", reason="the extra [open3d] is not installed")
+    open3d = pytest.importorskip("open3d", reason="the extra [open3d] is missing", exc_type=ImportError)
     mesh = street(np.random.default_rng(8))
     sensor = SENSORS["hdl64e"]
     image = cast_rays(mesh.vertices, mesh.faces, sensor.elevations, sensor.azimuth_offsets, 1024)
