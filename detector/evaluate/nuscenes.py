@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...runtime.errors import UsageError
+from .curves import interpolated_precision, trace_curve
 
 DISTANCES = (0.5, 1.0, 2.0, 4.0)  # [m]
-MIN_RECALL = MIN_PRECISION = 0.1
-_RECALLS = np.linspace(0.0, 1.0, 101)
 
 
 @dataclass(frozen=True)
@@ -34,8 +33,8 @@ def nuscenes_ap(frames: Sequence[CentreFrame], distances: Sequence[float] = DIST
     """Return the average precision (0..1) at each of `distances` [m]; NaN where nothing is labelled.
 
     Detections are matched over the whole set by descending score, each to the nearest object of its frame that is
-    still free, if that is nearer than the distance. Between equal scores the later detection goes first, as in
-    the reference. Source: nuScenes (Caesar et al., CVPR 2020), section 3.1; nuscenes-devkit `algo.py`.
+    still free, if that is nearer than the distance.
+    Source: nuScenes (Caesar et al., CVPR 2020), section 3.1; nuscenes-devkit `algo.py`.
 
     Raises:
         UsageError: shapes do not fit, or scores are not finite.
@@ -50,16 +49,11 @@ def _ap_at(frames: Sequence[CentreFrame], distance: float) -> float:
     labelled = sum(len(frame.truth) for frame in frames)
     if not labelled:
         return float("nan")
-    scores = np.concatenate([frame.scores for frame in frames])
-    # Within a frame the order of the whole set applies, so each frame can be matched on its own.
-    hits = np.concatenate([_match_centres(frame, distance) for frame in frames])
-    if not hits.any():
-        return 0.0
-    order = np.argsort(scores, kind="stable")[::-1]
-    true, false = np.cumsum(hits[order]), np.cumsum(~hits[order])
-    precision = np.interp(_RECALLS, true / labelled, true / (true + false), right=0.0)
-    counted = precision[round(100 * MIN_RECALL) + 1 :] - MIN_PRECISION
-    return float(np.mean(np.maximum(counted, 0.0)) / (1.0 - MIN_PRECISION))
+    # Within a frame the order of the whole set applies, so each frame can be matched on its own. The reference
+    # sorts ascending and turns round, so between equal scores the later detection goes first.
+    scores = np.concatenate([frame.scores for frame in frames])[::-1]
+    hits = np.concatenate([_match_centres(frame, distance) for frame in frames])[::-1]
+    return interpolated_precision(trace_curve(scores, hits, labelled))
 
 
 def _match_centres(frame: CentreFrame, distance: float) -> NDArray[np.bool_]:

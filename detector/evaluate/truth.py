@@ -68,7 +68,8 @@ class CameraView:
         """Return which positions (N, >=3) project into a region that nobody labelled."""
         pixels = self._project(positions)[:, None]
         low, high = self.unlabelled[None, :, :2], self.unlabelled[None, :, 2:]
-        return np.asarray(((pixels >= low) & (pixels <= high)).all(axis=2).any(axis=1))
+        inside = np.all((pixels >= low) & (pixels <= high), axis=2)  # (N, R)
+        return np.asarray(np.any(inside, axis=1))
 
 
 @dataclass(frozen=True)
