@@ -96,14 +96,14 @@ def test_boxes_can_be_chosen_by_class_range_and_score(colonnade, recording: Path
 
 
 def test_pictures_and_a_movie(colonnade, recording: Path, tiny_model: Path) -> None:
-    options = ("--picture", "--movie", "films/drive.webp", "--limit", 3, "-o", "here")
+    options = ("--picture", "--movie", "films/drive.webp", "--limit", 3, "--picture-size", 400, "-o", "here")
     outcome = colonnade("detect", recording, "-m", tiny_model, *options)
     assert outcome.code == 0, outcome.err
     pictures = sorted(Path("here/pictures").iterdir())
     assert [path.name for path in pictures] == ["000000.png", "000001.png", "000002.png"]
     with Image.open("films/drive.webp") as movie, Image.open(pictures[0]) as picture:
         assert movie.n_frames == 3
-        assert movie.size == picture.size
+        assert movie.size == picture.size == (400, 441)
     assert "films/drive.webp" in outcome.out
 
 

@@ -30,6 +30,10 @@ def detect(
     movie: Annotated[
         Path | None, typer.Option("--movie", metavar="FILE", help="Make a movie: .webp, .gif or .png.")
     ] = None,
+    picture_size: Annotated[
+        int,
+        typer.Option("--picture-size", metavar="PX", min=200, max=8000, help="Width of pictures and movie."),
+    ] = 1000,
     show: Annotated[bool, typer.Option("--show", help="Show frames in a 3-D window (extra open3d).")] = False,
     score: Annotated[
         float | None,
@@ -93,7 +97,7 @@ def detect(
     from ...detector.io import describe, open_recording
     from .detection_run import DetectionRun, Selection
     from .interrupts import deferred_interrupt
-    from .result_folder import FrameOutputs, create_result_folder, write_config
+    from .result_folder import FrameOutputs, PictureLook, create_result_folder, write_config
 
     skipped = _SkippedFrames()
     selection = Selection(score, _split_names(classes), range_m)
@@ -113,9 +117,9 @@ def detect(
         level = _choose_ground(ground, info)
         if not quiet:
             terminal.show_note(describe(info) + "\n" + _describe_detector(detector, selection))
-        title = recording.resolve().name
         folder = create_result_folder(output)
-        with FrameOutputs(folder, title=title, pictures=picture, movie=movie, range_m=range_m) as outputs:
+        look = PictureLook(recording.resolve().name, picture_size, range_m)
+        with FrameOutputs(folder, look, pictures=picture, movie=movie) as outputs:
             write_config(
                 folder, _effective_config(info, detector, selection, level, limit, precision, strict)
             )

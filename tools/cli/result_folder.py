@@ -6,6 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -89,23 +90,29 @@ def write_config(folder: Path, values: dict[str, Any]) -> None:
     write_text(folder / CONFIG, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
 
 
+@dataclass(frozen=True)
+class PictureLook:
+    """How pictures look: title (the recording), width [pixels], range [m] (None: chosen from the first frame)."""
+
+    title: str
+    size_px: int
+    range_m: float | None
+
+
 class FrameOutputs:
     """Everything that is written per frame, each frame complete before the next; a context manager.
 
     Args:
         folder: the results folder.
-        title: name of the recording, for the pictures.
+        look: of the pictures.
         pictures: write a bird's-eye PNG per frame.
         movie: write a movie of these pictures.
-        range_m: range of the pictures [m]; None chooses it from the first frame.
     """
 
-    def __init__(
-        self, folder: Path, *, title: str, pictures: bool, movie: Path | None, range_m: float | None
-    ) -> None:
+    def __init__(self, folder: Path, look: PictureLook, *, pictures: bool, movie: Path | None) -> None:
         self._boxes = JsonLinesWriter(folder / BOXES)
         self._kitti = KittiTextWriter(folder / KITTI)
-        self._title, self._range_m = title, range_m
+        self._look, self._range_m = look, look.range_m
         self._picture_sinks: list[Callable[[str, Any], None]] = []
         self._movie: Any = None
         if pictures:
@@ -135,7 +142,8 @@ class FrameOutputs:
             frame.points,
             detections,
             range_m=self._range_m,
-            title=f"{self._title} · {frame.frame_id}",
+            size_px=self._look.size_px,
+            title=f"{self._look.title} · {frame.frame_id}",
             note=f"{len(frame.points):,} points    {milliseconds:.0f} ms",
             ground=ground,
         )
