@@ -52,25 +52,10 @@ def read_kitti_camera(path: str | Path, *, image_size: tuple[int, int] = KITTI_I
     Raises:
         DatasetError: the file cannot be read, or lacks P2, R0_rect or Tr_velo_to_cam.
     """
-    entries: dict[str, NDArray[np.float64]] = {}
-    try:
-        for line in Path(path).read_text(encoding="utf-8").splitlines():
-            name, *numbers = line.replace(":", " ").split() or [""]
-            if name:
-                entries[name] = np.array([float(number) for number in numbers])
-    except (OSError, UnicodeDecodeError, ValueError) as error:
-        raise DatasetError(f"{path}: not a readable KITTI calibration: {error}") from error
-    shapes = {("P2",): (3, 4), ("R0_rect", "R_rect"): (3, 3), ("Tr_velo_to_cam", "Tr_velo_cam"): (3, 4)}
-    matrices = []
-    for names, shape in shapes.items():
-        values = next((entries[name] for name in names if name in entries), np.zeros(0))
-        if values.size != shape[0] * shape[1]:
-            raise DatasetError(
-                f"{path}: needs {shape[0] * shape[1]} numbers for {names[0]}, has {values.size}"
-            )
-        matrices.append(values.reshape(shape))
-    projection, rectification, to_camera = matrices
-    return KittiCamera(rectification @ to_camera, projection, image_size)
+    from ..evaluate.kitti_labels import read_kitti_calibration
+
+    calibration = read_kitti_calibration(path)
+    return KittiCamera(calibration.lidar_to_camera[:3], calibration.camera_to_image, image_size)
 
 
 class KittiTextWriter:

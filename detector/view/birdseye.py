@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from ...runtime.errors import UsageError
+from ..boxes import box_corners
 from ..detections import Detections
 from ..ground import estimate_ground_height
 from .colours import BACKGROUND, FAINT_TEXT, GRID, PANEL, RGB, TEXT, TRUTH, class_colour, height_colours
@@ -81,18 +82,6 @@ def choose_range(points: NDArray[np.float32], detections: Detections) -> float:
     return min(_LARGEST_RANGE, 10.0 * math.ceil(reach / 10.0))
 
 
-def footprints(boxes: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Return the corners (M, 4, 2) of boxes (M, 7) seen from above, clockwise from the front left."""
-    boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 7)
-    signs = np.array([[1, 1], [1, -1], [-1, -1], [-1, 1]]) * 0.5
-    local = boxes[:, None, 3:5] * signs
-    cos, sin = np.cos(boxes[:, 6, None]), np.sin(boxes[:, 6, None])
-    turned = np.stack(
-        [local[..., 0] * cos - local[..., 1] * sin, local[..., 0] * sin + local[..., 1] * cos], axis=-1
-    )
-    return boxes[:, None, :2] + turned
-
-
 def _draw_rings(field: Image.Image, view: TopView) -> list[Rectangle]:
     """Draw range rings, their labels and the sensor; return the places of the labels."""
     field.paste(GRID, (0, 0), _ring_mask(view))
@@ -123,7 +112,7 @@ def _ring_radii(range_m: float) -> list[float]:
 
 
 def _draw_truth(field: Image.Image, view: TopView, truth: NDArray[np.floating]) -> None:
-    for corners in footprints(truth):
+    for corners in box_corners(truth):
         draw_shape(field, view, TRUTH, corners, width=0.8)
 
 
@@ -131,7 +120,7 @@ def _draw_boxes(field: Image.Image, view: TopView, detections: Detections) -> No
     """Draw each box as an outline with a faint inside and a tick from the centre through the front."""
     overhang = max(0.5, 4.0 / view.scale)
     for box, label, corners in zip(
-        detections.boxes, detections.labels, footprints(detections.boxes), strict=True
+        detections.boxes, detections.labels, box_corners(detections.boxes), strict=True
     ):
         tip = box[:2] + (box[3] / 2 + overhang) * np.array([math.cos(box[6]), math.sin(box[6])])
         colour = class_colour(detections.classes[label], int(label))
@@ -142,7 +131,7 @@ def _draw_scores(field: Image.Image, view: TopView, detections: Detections, take
     """Write the scores beside the boxes, the surest first; one that would cover other text is left out."""
     pen = ImageDraw.Draw(field)
     font = _font(max(9, round(view.size_px * 0.0115)))
-    corners = view.to_pixels(footprints(detections.boxes))
+    corners = view.to_pixels(box_corners(detections.boxes))
     for index in np.argsort(-detections.scores, kind="stable"):
         text = f"{detections.scores[index]:.2f}"
         left, right = float(corners[index, :, 0].min()), float(corners[index, :, 0].max())

@@ -148,10 +148,9 @@ def test_a_damaged_kitti_line_is_named(tmp_path: Path, text: str) -> None:
 def test_a_calibration_without_matrices_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "calib.txt"
     path.write_text("P2: 1 2 3\n", encoding="utf-8")
-    with pytest.raises(DatasetError, match="12 numbers for P2, has 3"):
-        read_kitti_camera(path)
-    with pytest.raises(DatasetError, match="not a readable KITTI calibration"):
-        read_kitti_camera(tmp_path / "absent.txt")
+    for absent in (path, tmp_path / "absent.txt"):
+        with pytest.raises(DatasetError, match=absent.name):
+            read_kitti_camera(absent)
 
 
 @pytest.mark.parametrize("name", ["000001", "000003", "000008"])

@@ -14,7 +14,7 @@ from PIL import Image, ImageSequence
 from colonnade.detector.detections import Detections
 from colonnade.detector.frames import Frame
 from colonnade.detector.view import MovieWriter, draw_birdseye, show_frames, write_movie
-from colonnade.detector.view.birdseye import choose_range, footprints
+from colonnade.detector.view.birdseye import choose_range
 from colonnade.detector.view.colours import BACKGROUND, class_colour, height_colours
 from colonnade.detector.view.raster import TopView, draw_points
 from colonnade.detector.view.window import box_wireframe
@@ -140,10 +140,8 @@ def test_the_range_holds_points_and_boxes() -> None:
     assert choose_range(np.zeros((0, 4), np.float32), NOTHING) == 20
 
 
-def test_footprints_and_wireframes_turn_with_the_yaw() -> None:
+def test_wireframes_turn_with_the_yaw() -> None:
     box = np.array([5, 6, 1, 4, 2, 1.5, np.pi / 2])
-    (corners,) = footprints(box[None])
-    np.testing.assert_allclose(corners, [[4, 8], [6, 8], [6, 4], [4, 4]], atol=1e-9)
     frame = box_wireframe(box)
     np.testing.assert_allclose(frame[:8].min(axis=0), [4, 4, 0.25], atol=1e-9)
     np.testing.assert_allclose(frame[:8].max(axis=0), [6, 8, 1.75], atol=1e-9)

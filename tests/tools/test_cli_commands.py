@@ -106,6 +106,26 @@ def test_simulate_writes_recordings(colonnade) -> None:
     assert len(frame.points) > 5000
 
 
+def test_eval_scores_datasets_and_names_what_it_measured(colonnade, tiny_model: Path) -> None:
+    assert colonnade("simulate", "street", "--sensor", "vlp16", "--frames", 2).code == 0
+    outcome = colonnade("eval", "-m", tiny_model, "street", "street", "--limit", 1, "--json", "scores.json")
+    assert outcome.code == 0, outcome.err
+    assert outcome.out.count("street: 1 frames") == 2
+    assert "BEV AP|R40 @0.70" in outcome.out
+    assert "ignored for car: van" in outcome.out
+    content = json.loads(Path("scores.json").read_text())
+    assert content["model"] == "tiny"
+    first, second = content["reports"]
+    assert first == second
+    assert {"metric", "threshold", "near", "far", "min_points", "objects", "value"} <= set(
+        first["figures"][0]
+    )
+    assert first["figures"][0]["objects"] > 0
+    missing = colonnade("eval", "-m", tiny_model, "nowhere")
+    assert missing.code == 1
+    assert "no such folder" in missing.err
+
+
 def test_training_needs_a_configuration(colonnade) -> None:
     outcome = colonnade("train", "absent.yaml")
     assert outcome.code == 1

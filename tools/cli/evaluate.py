@@ -2,27 +2,78 @@
 
 from __future__ import annotations
 
+import json as json_text
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from . import options
+from . import options, terminal
+
+if TYPE_CHECKING:
+    from ...detector.detector import Detector
+    from ...detector.evaluate import EvaluationReport
 
 
 def evaluate(
-    datasets: Annotated[list[Path], typer.Argument(metavar="DATASET...", help="Labelled datasets.")],
+    datasets: Annotated[
+        list[Path], typer.Argument(metavar="DATASET...", help="Folders of labelled datasets.")
+    ],
     model: options.ModelOption = "default",
+    layout: Annotated[
+        str | None,
+        typer.Option(
+            "--layout", metavar="NAME", help="kitti-object, kitti-drive, pandaset, argoverse or synthetic."
+        ),
+    ] = None,
+    limit: options.LimitOption = None,
     json: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write the report as JSON, too.")
+        Path | None, typer.Option("--json", metavar="FILE", help="Write the reports as JSON, too.")
     ] = None,
     threads: options.ThreadsOption = None,
     quiet: options.QuietOption = False,
 ) -> None:
-    """Score a model.
+    """Score a model: KITTI AP (R40) from above and in 3D, centre-distance AP as nuScenes defines it, and precision.
 
     \b
-    Example:
-      colonnade eval --model default street/ kitti/ --json scores.json
+    Examples:
+      colonnade eval street/
+      colonnade eval --model my-model/ street/ kitti/ --json scores.json
+
+    Each figure comes with its metric, threshold, range and number of objects; what is ignored stands below the table.
     """
-    raise NotImplementedError
+    from ...detector.detector import load
+    from ...detector.evaluate import evaluate_detector, open_dataset
+    from .result_folder import write_text
+
+    detector = load(model, threads=threads)
+    reports = []
+    for path in datasets:
+        dataset = open_dataset(path, layout=layout, limit=limit)
+        with terminal.progress_bar(f"evaluating {path.name}", len(dataset), quiet=quiet) as progress:
+            reports.append(evaluate_detector(detector, dataset, progress=progress))
+        _print_report(reports[-1])
+    if json is not None:
+        write_text(json, _format_json(reports, detector))
+
+
+def _print_report(report: EvaluationReport) -> None:
+    print(report.title)
+    terminal.show_table(report.header, report.rows(), names=2)
+    for sentence in report.conditions:
+        print(f"- {sentence}")
+    print()
+
+
+def _format_json(reports: list[EvaluationReport], detector: Detector) -> str:
+    """Return all reports under the model that they are about."""
+    from ..bench.hardware import describe_hardware
+
+    content = {
+        "model": detector.manifest.name,
+        "model_sha256": detector.manifest.sha256,
+        "threads": detector.threads,
+        "hardware": describe_hardware().to_dict(),
+        "reports": [json_text.loads(report.to_json()) for report in reports],
+    }
+    return json_text.dumps(content, indent=1) + "\n"
