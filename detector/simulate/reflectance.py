@@ -79,7 +79,10 @@ def received_power(reflectivity: F32, cosines: F32, ranges: F32, reach: float) -
     angular law is a blend of a diffuse and an isotropic surface, the distance law 1 / r^2.
     """
     angular = 0.15 + 0.85 * cosines
-    return reflectivity / np.float32(REFERENCE_REFLECTIVITY) * angular * (np.float32(reach) / ranges) ** 2
+    power: F32 = (
+        reflectivity / np.float32(REFERENCE_REFLECTIVITY) * angular * (np.float32(reach) / ranges) ** 2
+    )
+    return power
 
 
 def detection_probability(power: F32) -> F32:

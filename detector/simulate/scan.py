@@ -33,10 +33,11 @@ BACKGROUND = -1  # owner of a point that belongs to no object
 
 # What becomes of a pulse that meets a window: reflected, returned from the cabin, let through to what lies
 # behind (weakened), or lost.
-GLASS_REFLECTED, GLASS_CABIN, GLASS_THROUGH = 0.13, 0.17, 0.42
+GLASS_REFLECTED, GLASS_CABIN, GLASS_THROUGH = 0.12, 0.16, 0.40
 GLASS_TRANSMISSION = 0.5  # of the power, both ways
 CABIN_DEPTH = (0.25, 1.3)  # [m] behind the window
 CABIN_REFLECTIVITY = 0.2
+GLOSS = 0.6  # most that a car's clear coat mirrors away at grazing incidence
 FENCE_HIT = 0.5  # share of the pulses that a fence stops
 MIXED_EDGE = (0.25, 6.0)  # [m] depth step that can return a range in between
 
@@ -130,6 +131,7 @@ def scan_scene(
     returns = _mix_edges(returns, directions.shape[1], conditions.mixing, rng)
     reflectivity = _reflectivity(scene, returns, conditions, rng)
     keep = _detected(returns, reflectivity, worn, conditions, rng)
+    keep &= ~_mirrored_away(returns, len(scene.boxes), rng)
     keep &= ~_hidden_by_car(returns, directions, worn, mount, unit_rng)
     ranges = _measured_ranges(returns, worn, directions.shape[1], unit_rng, rng)
     keep &= (ranges >= sensor.min_range) & (ranges <= sensor.max_range)
@@ -297,6 +299,19 @@ def _detected(
         keep &= ~((within <= width * sensor.azimuth_steps) & (rng.random() < 0.8))
     dead = rng.random(sensor.beams) < conditions.dead_rings
     return np.asarray(keep & ~dead[ring])
+
+
+def _mirrored_away(returns: _Returns, objects: int, rng: np.random.Generator) -> NDArray[np.bool_]:
+    """Return which pulses the clear coat of a car reflects to somewhere else, the more the more grazing.
+
+    How glossy a car is, is drawn per car.
+    """
+    gloss = rng.uniform(0.0, GLOSS, objects).astype(np.float32)
+    coated = np.flatnonzero((returns.materials == Material.PAINT) & (returns.owners >= 0))
+    chance = gloss[returns.owners[coated]] * (1.0 - returns.cosines[coated]) ** 1.5
+    mirrored = np.zeros(len(returns.pixels), bool)
+    mirrored[coated] = rng.random(len(coated), np.float32) < chance
+    return mirrored
 
 
 def _hidden_by_car(
