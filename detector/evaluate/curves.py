@@ -77,4 +77,4 @@ def interpolated_precision(curve: PrecisionRecall) -> float:
         return 0.0
     precision = np.interp(_RECALLS, curve.recall, curve.precision, right=0.0)
     counted = precision[round(100 * _MIN_RECALL) + 1 :] - _MIN_PRECISION
-    return float(np.mean(np.maximum(counted, 0.0)) / (1.0 - _MIN_PRECISION))
+    return min(1.0, float(np.mean(np.maximum(counted, 0.0)) / (1.0 - _MIN_PRECISION)))

@@ -31,7 +31,7 @@ LABELS = {
     "Misc": "other",
 }
 IMAGE_SIZE = (1242, 375)  # [px] of most drives; the others differ by less than 20 px
-_NOTE = "labelled in the camera image only: nothing outside it counts"
+_NOTE = "labelled in the camera image only: what stands outside it (bottom face's centre) counts neither way"
 
 
 def is_kitti_object(folder: Path) -> bool:

@@ -102,8 +102,8 @@ def select_class(
     counts = own & (objects.num_points >= zone.min_points) & zone.holds(objects.ranges)
     outside = ~zone.holds(np.hypot(boxes[:, 0], boxes[:, 1]))
     if view is not None:
-        counts &= view.contains(objects.boxes)
-        outside |= ~view.contains(boxes)
+        counts &= view.contains_boxes(objects.boxes)
+        outside |= ~view.contains_boxes(boxes)
         if excuse_unlabelled:
             outside |= view.is_unlabelled(boxes)
     return ClassFrame(

@@ -64,6 +64,12 @@ class CameraView:
         pixels = self._project(positions)
         return np.asarray(((pixels >= 0) & (pixels < self.size)).all(axis=1))
 
+    def contains_boxes(self, boxes: NDArray[np.floating]) -> NDArray[np.bool_]:
+        """Return which boxes (N, 7) stand in the view: by the centre of the bottom face, KITTI's own label point."""
+        feet = np.array(boxes[:, :3], np.float64)
+        feet[:, 2] -= boxes[:, 5] / 2
+        return self.contains(feet)
+
     def is_unlabelled(self, positions: NDArray[np.floating]) -> NDArray[np.bool_]:
         """Return which positions (N, >=3) project into a region that nobody labelled."""
         pixels = self._project(positions)[:, None]

@@ -220,12 +220,16 @@ def test_what_lies_behind_the_camera_is_out_of_view() -> None:
     view = CameraView(projection, (1242, 375), np.zeros((0, 4)))
     assert view.contains(np.array([[10.0, 0, 0], [0, 0, 0], [-10, 0, 0]])).tolist() == [True, False, False]
     assert view.is_unlabelled(np.array([[10.0, 0, 0]])).tolist() == [False]
+    near = np.array(
+        [[4.0, 0, 0, 4, 2, 1.5, 0], [4.0, 0, 0, 4, 2, 3.0, 0]]
+    )  # the image ends 1.11 m below at 4 m
+    assert view.contains_boxes(near).tolist() == [True, False]
 
 
 @pytest.mark.parametrize(
     ("folder", "kind", "frames", "expected"),
     [
-        ("kitti_object", "kitti-object", 8, {"car": 11, "pedestrian": 9}),
+        ("kitti_object", "kitti-object", 8, {"car": 10, "pedestrian": 9}),
         ("kitti_drive_0005", "kitti-drive", 40, {"car": 66, "cyclist": 40}),
         ("formats/av2/adcf7d18", "argoverse", 1, {"car": 15, "pedestrian": 5}),
         ("pandaset_002", "pandaset", 57, {"car": 2247, "pedestrian": 106}),
@@ -241,7 +245,7 @@ def test_real_datasets_hold_the_known_numbers_of_objects(
         objects = labelled.objects
         near = (objects.ranges < 50) & (objects.num_points >= 5)
         if labelled.view is not None:
-            near &= labelled.view.contains(objects.boxes)
+            near &= labelled.view.contains_boxes(objects.boxes)
         for label in np.array(objects.labels, dtype=object)[near]:
             if label in counts:
                 counts[label] += 1
