@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from .matching import ALARM, ClassFrame, FrameResult, Zone, footprint_overlaps, match_detections, select_class
 
 HIT, MISS, FALSE_ALARM = "hit", "miss", "false alarm"
+TOO_LOW = -3  # beside ALARM and EXCUSED: the detection's score is too low for it to be shown
 MISPLACED_OVERLAP = 0.1  # bird's-eye IoU from which a detection is about an object, if badly placed
 
 
@@ -22,11 +23,12 @@ class Outcome:
         frame_id: name of the frame.
         label: class.
         kind: HIT, MISS or FALSE_ALARM.
-        cause: of a miss: "low score", "misplaced" or "not seen"; of a false alarm: "duplicate", "misplaced",
-            "on a <kind>" or "background"; "" of a hit.
+        cause: of a miss: "misplaced", "low score", both, "on a neighbour" (the detection that fits went to another
+            object) or "not seen"; of a false alarm: "duplicate", "misplaced", "on a <kind>" or "background"; "" of
+            a hit.
         box: of the object (hit, miss) or of the detection (false alarm): x, y, z, l, w, h, yaw.
         distance: from the sensor [m].
-        score: of the detection; of a miss the best score of a detection on it, None for none.
+        score: of the detection; of a miss, that of the one that came closest, None for none.
         num_points: LiDAR points of the object; None for a false alarm.
         overlap: largest bird's-eye IoU of object and detection, of either with anything that counts.
     """
@@ -68,7 +70,7 @@ def list_outcomes(
         frame = select_class(result, label, ignored, zone, excuse_unlabelled=excuse_unlabelled)
         overlaps = footprint_overlaps(frame)
         matches = match_detections(frame, overlaps, threshold, excuse_overlap=overlaps)
-        matches = np.where(frame.scores >= score, matches, -3)  # -3: too low a score to be shown
+        matches = np.where(frame.scores >= score, matches, TOO_LOW)
         outcomes += _judge_objects(result, label, frame, overlaps, matches, threshold)
         outcomes += _judge_alarms(result, label, frame, overlaps, matches, threshold)
     return outcomes
@@ -87,11 +89,8 @@ def _judge_objects(
         if len(finder):
             kind, cause, i = HIT, "", int(finder[0])
         else:
-            kind, i = MISS, int(np.argmax(overlaps[:, k])) if len(overlaps) else -1
-            most = overlaps[i, k] if i >= 0 else 0.0
-            cause = "misplaced" if most >= MISPLACED_OVERLAP else "not seen"
-            if most >= threshold and matches[i] < ALARM:
-                cause = "low score"
+            kind = MISS
+            cause, i = _explain_miss(overlaps[:, k], matches > TOO_LOW, threshold)
         overlap = float(overlaps[i, k]) if i >= 0 else 0.0
         yield Outcome(
             frame_id=result.frame_id,
@@ -104,6 +103,21 @@ def _judge_objects(
             num_points=int(result.objects.num_points[k]),
             overlap=overlap,
         )
+
+
+def _explain_miss(
+    overlaps: NDArray[np.float64], shown: NDArray[np.bool_], threshold: float
+) -> tuple[str, int]:
+    """Return the cause of a miss, and the detection (index into `overlaps` (M,)) that came closest; -1 for none."""
+    for candidates, misplaced in ((shown, "misplaced"), (~shown, "misplaced, low score")):
+        rows = np.flatnonzero(candidates)
+        closest = int(rows[np.argmax(overlaps[rows])]) if len(rows) else -1
+        if closest >= 0 and overlaps[closest] >= MISPLACED_OVERLAP:
+            fits = overlaps[closest] >= threshold
+            if fits and not shown[closest]:
+                return "low score", closest
+            return "on a neighbour" if fits else misplaced, closest
+    return "not seen", -1
 
 
 def _judge_alarms(
