@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ...runtime.errors import ColonnadeError, MissingExtraError
 from ..detections import Detections
 from ..frames import Frame
+from .birdseye import draw_birdseye
 from .colours import BACKGROUND, class_colour, height_colours
 from .raster import HIGHEST, LOWEST
 
@@ -44,9 +45,9 @@ def import_open3d() -> Any:
     """
     try:
         import open3d
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("open3d", "open3d", "the interactive view (--show)") from error
     except (ImportError, OSError) as error:
+        if isinstance(error, ModuleNotFoundError) and error.name == "open3d":
+            raise MissingExtraError("open3d", "open3d", "the interactive view (--show)") from error
         raise ColonnadeError(
             f"open3d is installed but cannot be loaded: {error}; it needs the system library libusb-1.0 "
             "(on Debian and Ubuntu: apt install libusb-1.0-0) and glibc 2.35 or newer"
@@ -127,8 +128,14 @@ def show_frames(
             return None
         report("no window could be opened")
     for frame, detections, ground in results:
-        path = render_offscreen(open3d, frame, detections, ground, Path(fallback))
-        report(f"there is no display: drew frame {frame.frame_id} to {path} instead of opening a window")
+        path = Path(fallback)
+        try:
+            render_offscreen(open3d, frame, detections, ground, path)
+            how = ": drew"
+        except RuntimeError as error:  # neither EGL nor Vulkan: Open3D needs one of them to render
+            draw_birdseye(frame.points, detections, ground=ground, title=frame.frame_id).save(path)
+            how = f", and Open3D cannot render here ({error}): drew, from above,"
+        report(f"there is no display{how} frame {frame.frame_id} to {path} instead of opening a window")
         return path
     return None
 
@@ -175,7 +182,12 @@ def _look_forward(camera: Any) -> None:
 
 
 def render_offscreen(open3d: Any, frame: Frame, detections: Detections, ground: float, path: Path) -> Path:
-    """Draw one frame to a PNG without a window and return its path."""
+    """Draw one frame to a PNG without a window and return its path.
+
+    Raises:
+        RuntimeError: of Open3D, where there is no graphics library to render with.
+        ColonnadeError: the picture cannot be written.
+    """
     rendering = open3d.visualization.rendering
     renderer = rendering.OffscreenRenderer(*_PIXELS)
     renderer.scene.set_background(np.array([*BACKGROUND, 255.0]) / 255.0)

@@ -211,6 +211,16 @@ def test_the_ground_can_be_given_or_estimated_per_frame(colonnade, recording: Pa
         assert {result.ground for result in read_json_lines("here/detections.jsonl", CLASSES)} == {expected}
 
 
+def test_show_without_open3d_names_the_extra_before_anything_is_written(
+    colonnade, recording: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "open3d", None)  # what Python does for a module that cannot be found
+    outcome = colonnade("detect", recording, "-m", tiny_model, "--show")
+    assert outcome.code == 1
+    assert "pip install 'colonnade[open3d]'" in outcome.err
+    assert not Path("results").exists()
+
+
 def test_an_unexpected_error_names_the_debug_option(
     colonnade, recording: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -99,6 +99,10 @@ def detect(
     from .interrupts import deferred_interrupt
     from .result_folder import FrameOutputs, PictureLook, create_result_folder, write_config
 
+    if show:
+        from ...detector.view.window import import_open3d
+
+        import_open3d()  # its absence must not be found out after the first frame
     skipped = _SkippedFrames()
     selection = Selection(score, _split_names(classes), range_m)
     with open_recording(
