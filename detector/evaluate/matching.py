@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...runtime.jit import kernel
-from ..boxes import bev_iou, iou_3d
+from ..boxes import bev_iou, iou_3d, suppress_boxes
 from ..detections import Detections
 from .truth import CameraView, GroundTruth
 
@@ -16,6 +16,9 @@ ALARM, EXCUSED = -1, -2  # instead of an object's index
 
 EXCUSE_OVERLAP = 0.3
 """Bird's-eye IoU with an ignored object above which a detection is no false alarm, whatever the threshold."""
+
+TWIN_OVERLAP = 0.5
+"""Bird's-eye IoU of two labelled objects of a class above which they are one object, labelled twice."""
 
 
 @dataclass(frozen=True)
@@ -37,16 +40,21 @@ class FrameResult:
 
 @dataclass(frozen=True)
 class Zone:
-    """Which objects count.
+    """Which objects count, and which detections are excused.
 
     Attributes:
         near, far: horizontal distance of the centre from the sensor [m], near <= distance < far.
         min_points: LiDAR points that an object needs.
+        excuse_unlabelled: a detection in a region that nobody labelled ("DontCare") is no false alarm.
+        ignore_twins: of objects of the class that overlap by more than TWIN_OVERLAP only the one with the most
+            points counts.
     """
 
     near: float
     far: float
     min_points: int
+    excuse_unlabelled: bool = False
+    ignore_twins: bool = False
 
     def holds(self, ranges: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Return which distances lie in the zone."""
@@ -75,22 +83,23 @@ class ClassFrame:
     outside: NDArray[np.bool_]
 
 
-def select_class(
-    result: FrameResult,
-    label: str,
-    ignored_labels: tuple[str, ...],
-    zone: Zone,
-    *,
-    excuse_unlabelled: bool = False,
-) -> ClassFrame:
+def find_twins(objects: GroundTruth, label: str) -> NDArray[np.bool_]:
+    """Return which objects (K,) of class `label` are a second label of an object that has one with more points."""
+    rows = np.flatnonzero(np.array(objects.labels, dtype=object) == label)
+    twins = np.zeros(len(objects), bool)
+    twins[rows] = True
+    twins[rows[suppress_boxes(objects.boxes[rows], objects.num_points[rows], TWIN_OVERLAP)]] = False
+    return twins
+
+
+def select_class(result: FrameResult, label: str, ignored_labels: tuple[str, ...], zone: Zone) -> ClassFrame:
     """Return the frame as it looks for the class `label` in `zone`.
 
     Args:
         result: detections and labels.
         label: the class.
         ignored_labels: kinds of objects that may be taken for the class.
-        zone: where objects count.
-        excuse_unlabelled: a detection in a region that nobody labelled ("DontCare") is no false alarm.
+        zone: which objects count.
     """
     found, objects, view = result.found, result.objects, result.view
     index = found.classes.index(label) if label in found.classes else -1
@@ -100,11 +109,13 @@ def select_class(
     names = np.array(objects.labels, dtype=object)
     own, similar = names == label, np.isin(names, ignored_labels)
     counts = own & (objects.num_points >= zone.min_points) & zone.holds(objects.ranges)
+    if zone.ignore_twins:
+        counts &= ~find_twins(objects, label)
     outside = ~zone.holds(np.hypot(boxes[:, 0], boxes[:, 1]))
     if view is not None:
         counts &= view.contains_boxes(objects.boxes)
         outside |= ~view.contains_boxes(boxes)
-        if excuse_unlabelled:
+        if zone.excuse_unlabelled:
             outside |= view.is_unlabelled(boxes)
     return ClassFrame(
         boxes,

@@ -51,8 +51,6 @@ def list_outcomes(
     threshold: float,
     zone: Zone,
     score: float,
-    *,
-    excuse_unlabelled: bool = False,
 ) -> list[Outcome]:
     """Return what became of every object of a class and of every detection that scores at least `score`.
 
@@ -61,13 +59,12 @@ def list_outcomes(
         label: the class.
         ignored: kinds of objects that may be taken for it.
         threshold: bird's-eye IoU of a hit.
-        zone: where objects count.
+        zone: which objects count.
         score: detections below it count only as the cause of a miss.
-        excuse_unlabelled: as in `select_class`.
     """
     outcomes: list[Outcome] = []
     for result in results:
-        frame = select_class(result, label, ignored, zone, excuse_unlabelled=excuse_unlabelled)
+        frame = select_class(result, label, ignored, zone)
         overlaps = footprint_overlaps(frame)
         matches = match_detections(frame, overlaps, threshold, excuse_overlap=overlaps)
         matches = np.where(frame.scores >= score, matches, TOO_LOW)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -18,6 +18,7 @@ from .matching import (
     FrameResult,
     Zone,
     centre_nearness,
+    find_twins,
     footprint_overlaps,
     match_detections,
     select_class,
@@ -65,6 +66,7 @@ class EvaluationProtocol:
         score_floor: detections from this score on make up the curves.
         excuse_unlabelled: detections in KITTI's DontCare regions are no false alarms. Off, as in the benchmark's
             bird's-eye and 3D AP.
+        ignore_twins: an object that is labelled twice needs to be found once. Off, so that every label counts.
     """
 
     rules: tuple[ClassRule, ...] = CLASS_RULES
@@ -74,6 +76,7 @@ class EvaluationProtocol:
     distances: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)
     score_floor: float = 0.05
     excuse_unlabelled: bool = False
+    ignore_twins: bool = False
 
     def __post_init__(self) -> None:
         """Check the values.
@@ -93,6 +96,12 @@ class EvaluationProtocol:
             )
         if not 0 <= self.score_floor <= 1:
             raise UsageError(f"score_floor must lie in 0..1, got {self.score_floor}")
+
+    def zone(self, near: float = 0.0, far: float = np.inf) -> Zone:
+        """Return the zone from `near` to `far` [m], no farther than `max_range`."""
+        return Zone(
+            near, min(far, self.max_range), self.min_points, self.excuse_unlabelled, self.ignore_twins
+        )
 
 
 class FindsObjects(Protocol):
@@ -173,21 +182,14 @@ def score_results(
     for rule in rules:
         scored = _ScoredClass(results, rule, protocol)
         for near, far in ((0.0, protocol.max_range), *protocol.bands):
-            zone = Zone(near, min(far, protocol.max_range), protocol.min_points)
+            zone = protocol.zone(near, far)
             figures += scored.figures(zone)
             points.append(scored.operating_point(zone, default_score))
-    whole = Zone(0.0, protocol.max_range, protocol.min_points)
     outcomes = [
         outcome
         for rule in rules
         for outcome in list_outcomes(
-            results,
-            rule.label,
-            rule.ignored,
-            rule.overlaps[0],
-            whole,
-            default_score,
-            excuse_unlabelled=protocol.excuse_unlabelled,
+            results, rule.label, rule.ignored, rule.overlaps[0], protocol.zone(), default_score
         )
     ]
     return EvaluationReport(
@@ -201,7 +203,7 @@ def score_results(
         figures=tuple(figures),
         operating_points=tuple(points),
         outcomes=tuple(outcomes),
-        notes=(*notes, *_view_notes(results, protocol)),
+        notes=(*notes, *_view_notes(results, protocol), *_twin_notes(results, rules, protocol)),
     )
 
 
@@ -212,12 +214,32 @@ def _view_notes(results: Sequence[FrameResult], protocol: EvaluationProtocol) ->
     return (f"detections in DontCare regions {excused}",)
 
 
+def _twin_notes(
+    results: Sequence[FrameResult], rules: Sequence[ClassRule], protocol: EvaluationProtocol
+) -> tuple[str, ...]:
+    zone = replace(protocol.zone(), ignore_twins=False)
+    notes = []
+    for rule in rules:
+        twins = sum(
+            int(
+                np.sum(
+                    select_class(result, rule.label, (), zone).counts & find_twins(result.objects, rule.label)
+                )
+            )
+            for result in results
+        )
+        if twins:
+            fate = "ignored" if protocol.ignore_twins else "counted: one box per object cannot find them"
+            notes.append(f"{twins:,} {rule.label} labels are second labels of an object, {fate}")
+    return tuple(notes)
+
+
 class _ScoredClass:
     """One class over all frames; the overlaps are worked out once and used for every zone and threshold."""
 
     def __init__(self, results: Sequence[FrameResult], rule: ClassRule, protocol: EvaluationProtocol) -> None:
         self._results, self._rule, self._protocol = results, rule, protocol
-        frames = self._select(Zone(0.0, protocol.max_range, protocol.min_points))
+        frames = self._select(protocol.zone())
         self._footprints = [footprint_overlaps(frame) for frame in frames]
         self._volumes = [volume_overlaps(frame) for frame in frames]
         self._nearness = [centre_nearness(frame) for frame in frames]
@@ -259,11 +281,8 @@ class _ScoredClass:
         )
 
     def _select(self, zone: Zone) -> list[ClassFrame]:
-        rule, excuse = self._rule, self._protocol.excuse_unlabelled
-        return [
-            select_class(result, rule.label, rule.ignored, zone, excuse_unlabelled=excuse)
-            for result in self._results
-        ]
+        rule = self._rule
+        return [select_class(result, rule.label, rule.ignored, zone) for result in self._results]
 
     def _trace(
         self, frames: Sequence[ClassFrame], closeness: Sequence[NDArray[np.float64]], threshold: float

@@ -147,6 +147,18 @@ def test_dontcare_regions_excuse_on_request_only() -> None:
     assert "DontCare" in " ".join(score(truth(), detections, camera()).conditions)
 
 
+def test_an_object_labelled_twice_is_found_once() -> None:
+    labels = truth(CAR, ("car", 10.2, 0.0, 40), ("car", 20.0, 0.0, 40))
+    detections = found(HIT, ("car", 20.0, 0.0, 0.8))
+    report = score(labels, detections)
+    assert counts(report) == (2, 0, 1)
+    assert [o.cause for o in report.outcomes if o.kind == "miss"] == ["on a neighbour"]
+    assert "1 car labels are second labels of an object, counted" in " ".join(report.conditions)
+    once = score(labels, detections, ignore_twins=True)
+    assert counts(once) == (2, 0, 0)
+    assert "1 car labels are second labels of an object, ignored" in once.conditions
+
+
 def test_precision_is_taken_at_the_default_score_and_ap_below_it() -> None:
     report = score(
         truth(CAR, ("car", 20, 0, 50)), found(HIT, ("car", 20.0, 0.0, 0.1), ("car", 30.0, 9.0, 0.2))
