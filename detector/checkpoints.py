@@ -17,7 +17,7 @@ from safetensors.numpy import load as parse_tensors
 from safetensors.numpy import save as serialise_tensors
 
 from ..runtime.errors import ConfigError, ModelError
-from .architecture import Architecture, Layer
+from .architecture import REGRESSION, Architecture, Layer
 from .encoder import EncoderWeights
 from .network import LayerWeights
 from .pillars import PILLAR_FEATURES, POINT_FEATURES, PillarGeometry
@@ -161,9 +161,12 @@ def read_manifest(folder: Path) -> Manifest:
         architecture = Architecture(int(encoder["channels"]), tuple(layers), int(source["output_stride"]))
     except (TypeError, ValueError, KeyError, ConfigError) as error:
         raise ModelError(f"{path}: {error}") from error
+    classes = tuple(str(c) for c in _field(source, "classes", list, path))
+    if architecture.layers[-1].out_channels != len(classes) + REGRESSION:
+        raise ModelError(f"{path}: the last layer does not have {len(classes)} + {REGRESSION} channels")
     return Manifest(
         name=_field(source, "name", str, path),
-        classes=tuple(str(c) for c in _field(source, "classes", list, path)),
+        classes=classes,
         geometry=geometry,
         architecture=architecture,
         score=float(_field(source, "score", (int, float), path)),

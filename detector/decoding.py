@@ -1,4 +1,4 @@
-"""decoding.py: boxes from the head's output: peaks of the heatmaps, regressed boxes, rotated non-maximum suppression."""
+"""decoding.py: boxes from the head's output: peaks of the heatmaps, regressed boxes, rotated suppression."""
 
 from __future__ import annotations
 
@@ -108,4 +108,4 @@ def decode(
     for label in range(count):
         members = np.flatnonzero(labels == label)
         kept[members[suppress_boxes(boxes[members], scores[members], OVERLAP)]] = True
-    return Detections(boxes[kept], scores[kept], labels[kept], classes)
+    return Detections(boxes[kept], scores[kept], labels[kept].astype(np.int32), classes)

@@ -50,7 +50,7 @@ def interpolate_height(heights: NDArray[np.float32], x: float, y: float) -> floa
     a, b = v - i, u - j
     low = heights[i, j] * (1 - b) + heights[i, j + 1] * b
     high = heights[i + 1, j] * (1 - b) + heights[i + 1, j + 1] * b
-    return low * (1 - a) + high * a
+    return float(low * (1 - a) + high * a)
 
 
 @kernel

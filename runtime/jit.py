@@ -10,7 +10,7 @@ _cache_dir = os.environ.get("COLONNADE_CACHE_DIR")
 if _cache_dir and "NUMBA_CACHE_DIR" not in os.environ:
     os.environ["NUMBA_CACHE_DIR"] = _cache_dir  # Numba reads it when it is first imported
 
-import numba  # noqa: E402
+import numba as numba  # noqa: E402
 
 F = TypeVar("F", bound=Callable[..., Any])
 

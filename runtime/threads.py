@@ -10,13 +10,17 @@ from .errors import UsageError
 from .jit import numba
 
 
+def _pool_size() -> int:
+    return int(numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
+
+
 def available_threads() -> int:
     """Return how many threads this process may use: its CPU affinity, capped by Numba's pool."""
     try:
         cores = len(os.sched_getaffinity(0))
     except AttributeError:  # not on Linux
         cores = os.cpu_count() or 1
-    return max(1, min(cores, int(numba.config.NUMBA_NUM_THREADS)))
+    return max(1, min(cores, _pool_size()))
 
 
 def resolve_threads(threads: int | None) -> int:
@@ -27,7 +31,7 @@ def resolve_threads(threads: int | None) -> int:
     """
     if threads is None:
         return available_threads()
-    limit = int(numba.config.NUMBA_NUM_THREADS)
+    limit = _pool_size()
     if not 1 <= threads <= limit:
         raise UsageError(f"threads must be between 1 and {limit} on this machine, got {threads}")
     return threads

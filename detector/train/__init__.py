@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from .loop import Progress as Progress
     from .loop import train_model as train_model
 
-__all__ = ["Progress", "train_model"]  # noqa: F822
+__all__ = ["Progress", "train_model"]
 
 
 def __getattr__(name: str) -> Any:

@@ -47,6 +47,8 @@ class Augmentation:
         drop_points: chance to drop 0..40 % of the points.
         crop_view: chance to keep only a forward sector, as in camera-view recordings.
         paste: mean number of people and cyclists pasted from other scans.
+        carrier: chance to add returns from the carrying vehicle's own roof, bonnet or rack.
+        shift: chance to move the origin off the sensor, as in recordings given in a vehicle's frame.
         scale: largest relative change of size.
         jitter: largest standard deviation of point noise [m].
     """
@@ -56,6 +58,8 @@ class Augmentation:
     drop_points: float = 0.25
     crop_view: float = 0.2
     paste: float = 4.0
+    carrier: float = 0.4
+    shift: float = 0.3
     scale: float = 0.05
     jitter: float = 0.02
 
@@ -152,6 +156,22 @@ def _add_object(
     )
 
 
+def add_carrier(scan: LabelledScan, rng: np.random.Generator) -> LabelledScan:
+    """Add returns from parts of the carrying vehicle around the sensor: they are nobody."""
+    parts = []
+    for _ in range(int(rng.integers(1, 4))):
+        low = rng.uniform([-2.6, -1.0, -1.3], [1.2, 0.6, -0.2])
+        size = rng.uniform([0.05, 0.05, 0.02], [1.4, 0.9, 0.25])
+        parts.append(low + size * rng.random((int(rng.integers(3, 250)), 3)))
+    own = np.concatenate(parts).astype(np.float32)
+    return replace(
+        scan,
+        points=np.concatenate([scan.points, own]),
+        rings=np.concatenate([scan.rings, np.zeros(len(own), np.int16)]),
+        owners=np.concatenate([scan.owners, np.full(len(own), -1, np.int32)]),
+    )
+
+
 def thin_scan(scan: LabelledScan, settings: Augmentation, rng: np.random.Generator) -> LabelledScan:
     """Drop beams, azimuth steps and points, as a sparser or dirtier sensor would."""
     keep = np.ones(len(scan.points), bool)
@@ -172,8 +192,12 @@ def thin_scan(scan: LabelledScan, settings: Augmentation, rng: np.random.Generat
 
 
 def move_scan(scan: LabelledScan, settings: Augmentation, rng: np.random.Generator) -> LabelledScan:
-    """Mirror, turn by any angle, scale, shift in height and blur the scan; crop to a view at times."""
+    """Move the origin, mirror, turn by any angle, scale, shift in height and blur the scan; crop to a view at times."""
     points, boxes = scan.points.copy(), scan.boxes.copy()
+    if rng.random() < settings.shift:
+        offset = rng.normal(0, 0.7, 2)
+        points[:, :2] += offset.astype(np.float32)
+        boxes[:, :2] += offset
     if rng.random() < 0.5:
         points[:, 1] *= -1
         boxes[:, 1] *= -1

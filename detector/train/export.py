@@ -28,14 +28,15 @@ def _to_numpy(tensor: Tensor) -> NDArray[np.float32]:
 
 
 def _fold_layer(layer: SparseLayer, kernel: int) -> LayerWeights:
-    weight = layer.weight  # (taps, Cin, Cout)
+    weight: Tensor = layer.weight  # (taps, Cin, Cout)
+    bias: Tensor
     if layer.norm is None:
         assert layer.bias is not None
         bias = layer.bias
     else:
         scale, bias = _fold(layer.norm)
         weight = weight * scale
-    taps, width, out = weight.shape
+    _, width, out = weight.shape
     return LayerWeights(
         _to_numpy(weight.permute(2, 1, 0).reshape(out, width, kernel, kernel)), _to_numpy(bias)
     )

@@ -107,9 +107,9 @@ class _Run:
             if whole:
                 self.optimiser.load_state_dict(state["optimiser"])
                 self.step, self.seconds = int(state["step"]), float(state["seconds"])
-        except (OSError, KeyError, RuntimeError, ValueError) as error:
+        except (OSError, KeyError, RuntimeError, ValueError, EOFError, UnpicklingError) as error:
             raise ConfigError(
-                f"{path}: not a checkpoint of this network ({error}); remove it to start anew"
+                f"{path}: not a checkpoint of this network; remove it to start anew"
             ) from error
 
     def set_learning_rate(self) -> float:
@@ -133,7 +133,7 @@ class _Run:
         cell = self.config.training_grid.size * self.architecture.output_stride
         losses = compute_losses(self.network(batch), target, cell)
         self.optimiser.zero_grad()
-        losses.total.backward()
+        losses.total.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.network.parameters(), self.config.schedule.clip)
         self.optimiser.step()
         self._update_average()
@@ -145,11 +145,11 @@ class _Run:
         with torch.no_grad():
             for mean, value in zip(self.average.parameters(), self.network.parameters(), strict=True):
                 mean.lerp_(value, 1 - decay)
-            for mean, value in zip(self.average.buffers(), self.network.buffers(), strict=True):
-                if mean.is_floating_point():
-                    mean.lerp_(value, 1 - decay)
+            for kept, now in zip(self.average.buffers(), self.network.buffers(), strict=True):
+                if kept.is_floating_point():
+                    kept.lerp_(now, 1 - decay)
                 else:
-                    mean.copy_(value)
+                    kept.copy_(now)
 
     def fold(self) -> Checkpoint:
         return fold_network(self.average, describe_model(self.config, self.architecture))
@@ -245,7 +245,7 @@ def _train(run: _Run, pool: Path, on_progress: Callable[[Progress], None] | None
         if run.step % schedule.checkpoint_every == 0:
             run.save()
         if schedule.validate_every and run.step % schedule.validate_every == 0:
-            result: Validation = validate(run.fold(), run.config)
+            result: Validation = validate(run.fold())
             save_checkpoint(run.fold(), run.folder / MODEL)
             _append_line(curve, {"step": run.step, "samples": run.step * schedule.batch} | result.to_dict())
             before = time.perf_counter()

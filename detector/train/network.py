@@ -105,7 +105,9 @@ class SparseLayer(nn.Module):
         self.bias = None if layer.relu else nn.Parameter(torch.zeros(layer.out_channels))
 
     def forward(self, rows: Tensor, table: LayerTable, dtype: torch.dtype) -> Tensor:
-        out = GatherMultiply.apply(rows.to(dtype), self.weight.to(dtype), table).float()
+        out = GatherMultiply.apply(  # type: ignore[no-untyped-call]
+            rows.to(dtype), self.weight.to(dtype), table
+        ).float()
         if self.norm is None:
             assert self.bias is not None
             return out + self.bias  # type: ignore[no-any-return]
@@ -171,7 +173,8 @@ class Encoder(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         # What a pillar's points share is added after the maximum: it cannot change which point is the highest.
-        summed = PillarMaximum.apply(self.point, batch) + self.pillar(batch.pillar_features)
+        highest = PillarMaximum.apply(self.point, batch)  # type: ignore[no-untyped-call]
+        summed = highest + self.pillar(batch.pillar_features)
         return functional.relu(self.norm(summed))
 
 

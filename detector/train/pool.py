@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ...runtime.errors import ConfigError
 from ..boxes import points_in_boxes
+from ..evaluate import open_dataset
 from ..simulate.datasets import load_scan, save_scan
 from ..simulate.scan import Scan, scan_scene
 from ..simulate.scene import build_scene
@@ -66,7 +67,7 @@ def label_scan(scan: Scan) -> LabelledScan:
 
 def _guess_rings(points: NDArray[np.float32]) -> NDArray[np.int16]:
     elevation = np.arctan2(points[:, 2], np.hypot(points[:, 0], points[:, 1]))
-    return np.clip((elevation + 0.6) / _RING_STEP, 0, 255).astype(np.int16)
+    return np.asarray(np.clip((elevation + 0.6) / _RING_STEP, 0, 255).astype(np.int16))
 
 
 def load_real(real: RealFrames) -> list[LabelledScan]:
@@ -77,8 +78,6 @@ def load_real(real: RealFrames) -> list[LabelledScan]:
     """
     if not real.dataset or real.share <= 0:
         return []
-    from ..evaluate import open_dataset  # TEMP
-
     path = os.path.expandvars(real.dataset)
     if "$" in path:
         raise ConfigError(

@@ -16,7 +16,16 @@ from ..architecture import INPUT, Architecture
 from ..ground import estimate_ground
 from ..network import RuleCache
 from ..pillars import PillarGeometry, Pillars, pillarise
-from .augment import Augmentation, LabelledScan, Snippet, cut_snippets, move_scan, paste_objects, thin_scan
+from .augment import (
+    Augmentation,
+    LabelledScan,
+    Snippet,
+    add_carrier,
+    cut_snippets,
+    move_scan,
+    paste_objects,
+    thin_scan,
+)
 from .losses import TargetBatch
 from .network import Batch, LayerTable, round_rows
 from .targets import Targets, build_targets
@@ -174,9 +183,11 @@ class SnippetBank:
 def augment_scan(
     scan: LabelledScan, bank: SnippetBank, settings: Augmentation, rng: np.random.Generator
 ) -> LabelledScan:
-    """Paste, thin and move a scan; the bank learns its objects first."""
+    """Paste, thin and move a scan; the bank learns its objects."""
     pasted = paste_objects(scan, bank.draw(settings.paste, rng), rng)
     bank.learn(scan)
+    if rng.random() < settings.carrier:
+        pasted = add_carrier(pasted, rng)
     return move_scan(thin_scan(pasted, settings, rng), settings, rng)
 
 

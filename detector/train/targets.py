@@ -154,7 +154,9 @@ def build_targets(
             k = classes.index(label)
             out = np.empty(9, np.int64), np.empty((9, BOX_TARGETS), np.float32), np.empty(9, np.float32)
             n = _draw_object(box, heat[k], taken, rank, *origin, *out)
-            cells.append(out[0][:n]), targets.append(out[1][:n]), shares.append(out[2][:n])
+            cells.append(out[0][:n])
+            targets.append(out[1][:n])
+            shares.append(out[2][:n])
         elif count > 0:
             for name in (label,) if label in classes else LOOKALIKES.get(label, ()):
                 if name in classes:

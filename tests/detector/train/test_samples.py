@@ -15,6 +15,7 @@ from colonnade.detector.pillars import PillarGeometry, pillarise  # noqa: E402
 from colonnade.detector.train.augment import (  # noqa: E402
     Augmentation,
     LabelledScan,
+    add_carrier,
     cut_snippets,
     move_scan,
     paste_objects,
@@ -57,8 +58,17 @@ def test_moving_keeps_points_in_their_boxes(scan, seed):
     assert share_in_own_box(moved, 0.35) > 0.95
 
 
+def test_the_carrying_vehicle_adds_points_of_nobody(scan):
+    added = add_carrier(scan, np.random.default_rng(0))
+    own = added.points[len(scan.points) :]
+    assert len(own) >= 3
+    assert (added.owners[len(scan.points) :] == -1).all()
+    assert (np.abs(own[:, 1]) < 1.6).all()
+    np.testing.assert_array_equal(added.count_points(), scan.count_points())
+
+
 def test_moving_turns_mirrors_and_scales(scan):
-    moved = move_scan(scan, Augmentation(crop_view=0.0, scale=0.05), np.random.default_rng(3))
+    moved = move_scan(scan, Augmentation(crop_view=0.0, shift=0.0, scale=0.05), np.random.default_rng(3))
     ratio = np.linalg.norm(moved.boxes[:, :2], axis=1) / np.linalg.norm(scan.boxes[:, :2], axis=1)
     assert np.ptp(ratio) < 1e-6
     assert 0.95 <= ratio[0] <= 1.05

@@ -9,6 +9,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs torch: pip install 'colonnade[train]'")
 
+from colonnade.detector.architecture import build_architecture  # noqa: E402
 from colonnade.detector.checkpoints import load_checkpoint, save_checkpoint  # noqa: E402
 from colonnade.detector.detector import Detector  # noqa: E402
 from colonnade.detector.encoder import encode  # noqa: E402
@@ -19,7 +20,6 @@ from colonnade.detector.train.config import TrainingConfig, read_config  # noqa:
 from colonnade.detector.train.export import describe_model, fold_network  # noqa: E402
 from colonnade.detector.train.network import GatherMultiply, LayerTable, SparseNetwork  # noqa: E402
 from colonnade.detector.train.samples import collate_inputs, trace_rules  # noqa: E402
-from colonnade.detector.architecture import build_architecture  # noqa: E402
 from colonnade.runtime.errors import ConfigError  # noqa: E402
 from colonnade.runtime.sparse import PillarGrid  # noqa: E402
 
@@ -100,7 +100,7 @@ def read_curve(run):
 
 
 def test_the_loss_falls_and_the_model_loads(trained):
-    config, run, model = trained
+    _, run, model = trained
     curve = read_curve(run)
     assert curve[-1]["samples"] == 80
     assert curve[-1]["heatmap"] < 6
