@@ -26,7 +26,7 @@ __all__ = [
     "build_vehicle",
 ]
 
-# Cumulative shares of the street mixture; vans include pickups.
+# Cumulative shares of the street mixture; more than half of the vans are pickups, labelled as cars.
 _CARS, _VANS, _TRUCKS, _BUSES = 0.87, 0.95, 0.98, 0.99
 
 

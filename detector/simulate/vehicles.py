@@ -81,7 +81,7 @@ def build_car(rng: Generator) -> Actor:
 
 
 def build_car_of(rng: Generator, silhouette: str, length: float, width: float, height: float) -> Actor:
-    """Return a car of the named silhouette and size [m], label "car" (pickups: "van")."""
+    """Return a car of the named silhouette and size [m], label "car"."""
     outline = SILHOUETTES[silhouette]
     shape = draw_body_shape(rng, length, width, height)
     parts = [loft_body(rng, outline, shape), *_running_gear(rng, outline, shape)]
@@ -92,7 +92,7 @@ def build_car_of(rng: Generator, silhouette: str, length: float, width: float, h
         load = _roof_load(rng, outline, shape)
         parts.append(load)
         height = float(load.vertices[:, 2].max())
-    return Actor(merge_meshes(parts), (length, width, height), "van" if silhouette == "pickup" else "car")
+    return Actor(merge_meshes(parts), (length, width, height), "car")
 
 
 def _running_gear(rng: Generator, outline: Silhouette, shape: BodyShape) -> list[Mesh]:
@@ -195,7 +195,7 @@ def _accessories(rng: Generator, outline: Silhouette, shape: BodyShape) -> list[
 
 
 def build_pickup(rng: Generator) -> Actor:
-    """Return a pickup, often with a covered or loaded bed, label "van" (ignored: datasets disagree on it)."""
+    """Return a pickup, often with a covered or loaded bed, label "car", as most datasets count it."""
     length, width, height = rng.normal(5.5, 0.3), rng.normal(1.94, 0.07), rng.normal(1.84, 0.07)
     length, width, height = (
         float(np.clip(length, 4.9, 6.3)),
@@ -220,7 +220,7 @@ def build_pickup(rng: Generator) -> Actor:
 
 
 def build_van(rng: Generator) -> Actor:
-    """Return a pickup (60 %), a delivery van, a minibus or a box van, label "van"."""
+    """Return a pickup (60 %, label "car"), a delivery van, a minibus or a box van (label "van")."""
     luck = rng.random()
     if luck < 0.60:
         return build_pickup(rng)

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...runtime.errors import ConfigError
-from ..boxes import points_in_boxes
-from ..evaluate import open_dataset
+from ..boxes import bev_iou, points_in_boxes
+from ..evaluate import GroundTruth, open_dataset
 from ..simulate.datasets import load_scan, save_scan
 from ..simulate.scan import Scan, scan_scene
 from ..simulate.scene import build_scene
@@ -21,6 +21,7 @@ from .config import Pool, RealFrames
 
 _OFTEN = 0.3  # share of HDL-64E scans
 _NAMED = 0.8  # share below which a scan comes from a named sensor; the rest are sensors that do not exist
+_TWIN = 0.4  # overlap (IoU) from which two labels of a kind name one object
 _RING_STEP = np.radians(0.4)  # [rad] elevation bins that stand for rings where a dataset does not tell them
 
 
@@ -70,6 +71,14 @@ def _guess_rings(points: NDArray[np.float32]) -> NDArray[np.int16]:
     return np.asarray(np.clip((elevation + 0.6) / _RING_STEP, 0, 255).astype(np.int16))
 
 
+def drop_twins(objects: GroundTruth) -> GroundTruth:
+    """Leave out objects that were labelled a second time: a box of the same kind that overlaps an earlier one."""
+    overlap = np.triu(bev_iou(objects.boxes, objects.boxes), k=1) > _TWIN
+    same = np.array(objects.labels)[:, None] == np.array(objects.labels)[None]
+    kept = np.flatnonzero(~(overlap & same).any(axis=0))
+    return GroundTruth(objects.boxes[kept], tuple(objects.labels[k] for k in kept), objects.num_points[kept])
+
+
 def load_real(real: RealFrames) -> list[LabelledScan]:
     """Return all frames of the real dataset, with the owner of each point found from the boxes.
 
@@ -86,10 +95,11 @@ def load_real(real: RealFrames) -> list[LabelledScan]:
     scans = []
     for item in open_dataset(path):
         points = np.ascontiguousarray(item.frame.points[:, :3])
-        boxes = item.objects.boxes.astype(np.float64)
+        objects = drop_twins(item.objects)
+        boxes = objects.boxes.astype(np.float64)
         owners = points_in_boxes(points, boxes) if len(boxes) else np.full(len(points), -1, np.int32)
         scans.append(
-            LabelledScan(points, _guess_rings(points), owners.astype(np.int32), boxes, item.objects.labels)
+            LabelledScan(points, _guess_rings(points), owners.astype(np.int32), boxes, objects.labels)
         )
     return scans
 
