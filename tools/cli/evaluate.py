@@ -30,6 +30,16 @@ def evaluate(
     json: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write the reports as JSON, too.")
     ] = None,
+    excuse_unlabelled: Annotated[
+        bool,
+        typer.Option(
+            "--excuse-unlabelled", help="Detections in KITTI's DontCare regions are no false alarms."
+        ),
+    ] = False,
+    ignore_twins: Annotated[
+        bool,
+        typer.Option("--ignore-twins", help="An object that was labelled twice counts once (PandaSet)."),
+    ] = False,
     threads: options.ThreadsOption = None,
     quiet: options.QuietOption = False,
 ) -> None:
@@ -43,15 +53,16 @@ def evaluate(
     Each figure comes with its metric, threshold, range and number of objects; what is ignored stands below the table.
     """
     from ...detector.detector import load
-    from ...detector.evaluate import evaluate_detector, open_dataset
+    from ...detector.evaluate import EvaluationProtocol, evaluate_detector, open_dataset
     from .result_folder import write_text
 
     detector = load(model, threads=threads)
+    protocol = EvaluationProtocol(excuse_unlabelled=excuse_unlabelled, ignore_twins=ignore_twins)
     reports = []
     for path in datasets:
         dataset = open_dataset(path, layout=layout, limit=limit)
         with terminal.progress_bar(f"evaluating {path.name}", len(dataset), quiet=quiet) as progress:
-            reports.append(evaluate_detector(detector, dataset, progress=progress))
+            reports.append(evaluate_detector(detector, dataset, protocol=protocol, progress=progress))
         _print_report(reports[-1])
     if json is not None:
         write_text(json, _format_json(reports, detector))
