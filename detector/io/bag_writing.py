@@ -39,7 +39,10 @@ def write_db3(path: Path, frames: Iterable[Frame]) -> None:
 
 
 def write_mcap(path: Path, frames: Iterable[Frame]) -> None:
-    """Write one MCAP file, which needs no folder and no `metadata.yaml` beside it (raises as `write_bag`)."""
+    """Write one MCAP file, which needs no folder and no `metadata.yaml` beside it (raises as `write_bag`).
+
+    Its chunks are compressed with Zstandard, as ROS 2's own recorder can; every MCAP reader knows it.
+    """
     folder = path.with_name(path.stem)
     _write_ros2(folder, frames, "MCAP")
     (folder / f"{folder.name}.mcap").rename(path)
@@ -61,7 +64,11 @@ def _write_ros2(folder: Path, frames: Iterable[Frame], storage: str) -> None:
     elif storage != "SQLITE3":
         raise RecordingError("this version of rosbags cannot write MCAP; install rosbags 0.11, or write .db3")
     store = get_typestore(Stores.ROS2_HUMBLE)
-    with rosbag2.Writer(folder, **options) as writer:
+    writer = rosbag2.Writer(folder, **options)
+    if storage == "MCAP":
+        # Within the file's own chunks; the other modes compress around the file, which needs metadata.yaml.
+        writer.set_compression(rosbag2.CompressionMode.STORAGE, rosbag2.CompressionFormat.ZSTD)
+    with writer:
         connection = writer.add_connection(TOPIC, POINT_CLOUD, typestore=store)
         _write_messages(writer, connection, frames, store, store.serialize_cdr, lowest_second=-(2**31))
 

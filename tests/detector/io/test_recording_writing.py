@@ -92,3 +92,12 @@ def test_a_recording_without_frames(name: str, tmp_path: Path) -> None:
     with pytest.raises(RecordingError, match="no frames"):
         write_recording(tmp_path / name, [])
     assert names(tmp_path) == []
+
+
+def test_mcap_is_compressed(tmp_path: Path) -> None:
+    pytest.importorskip("rosbags")
+    frames = make_frames((20_000,))
+    smooth = [Frame(np.round(frame.points), frame.stamp_ns, frame.frame_id, "made") for frame in frames]
+    write_recording(tmp_path / "a.mcap", smooth)
+    assert (tmp_path / "a.mcap").stat().st_size < 0.5 * smooth[0].points.nbytes
+    np.testing.assert_array_equal(next(iter(open_recording(tmp_path / "a.mcap"))).points, smooth[0].points)
