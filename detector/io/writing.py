@@ -24,7 +24,7 @@ from .sources import natural_key
 
 Encoder = Callable[[NDArray[np.float32]], bytes]
 
-COMPACT_STEP = 1 / 256  # [m], and of intensity; a power of two leaves float32 with trailing zeros, which compress
+COMPACT_STEP = 1 / 256  # [m], and of intensity; a power of two, so that the rest of a float32 is zeros
 
 
 def _encode_rows(points: NDArray[np.float32]) -> bytes:
