@@ -106,6 +106,22 @@ def test_simulate_writes_recordings(colonnade) -> None:
     assert len(frame.points) > 5000
 
 
+def test_simulate_drives_through_one_scene(colonnade) -> None:
+    common = ("--sensor", "vlp16", "--frames", 2, "--drive", "--interval", 0.5, "--kind", "city")
+    assert colonnade("simulate", "drive.mcap", *common, "--compact").code == 0
+    first, second = open_recording("drive.mcap")
+    assert (first.stamp_ns, second.stamp_ns) == (0, 500_000_000)
+    assert np.array_equal(first.points * 256, np.round(first.points * 256))
+    assert colonnade("simulate", "whole.mcap", *common).code == 0
+    whole = next(iter(open_recording("whole.mcap")))
+    assert np.abs(whole.points - first.points).max() <= 1 / 512
+    assert Path("drive.mcap").stat().st_size < 0.65 * Path("whole.mcap").stat().st_size
+    for wrong in (("street", "--drive"), ("a.mcap", "--interval", 1), ("a.mcap", "--drive", "--interval", 0)):
+        outcome = colonnade("simulate", *wrong, "--sensor", "vlp16", "--frames", 1)
+        assert outcome.code == 2, outcome.err
+        assert not Path(wrong[0]).exists()
+
+
 def test_eval_scores_datasets_and_names_what_it_measured(colonnade, tiny_model: Path) -> None:
     assert colonnade("simulate", "street", "--sensor", "vlp16", "--frames", 2).code == 0
     outcome = colonnade("eval", "-m", tiny_model, "street", "street", "--limit", 1, "--json", "scores.json")

@@ -12,6 +12,7 @@ from . import options, terminal
 
 if TYPE_CHECKING:
     from ...detector.frames import Frame
+    from ...detector.simulate.datasets import SimulatedFrame
 
 _DATASET = "dataset"
 
@@ -45,6 +46,23 @@ def simulate(
             help="dataset (with labels), or a recording: mcap, db3, bag, kitti, ...",
         ),
     ] = None,
+    drive: Annotated[
+        bool,
+        typer.Option(
+            "--drive", help="One scene, through which the sensor drives; a recording, not a dataset."
+        ),
+    ] = False,
+    interval: Annotated[
+        float | None,
+        typer.Option("--interval", metavar="SECONDS", help="Between the frames of a drive; 0.1 by default."),
+    ] = None,
+    compact: Annotated[
+        bool,
+        typer.Option(
+            "--compact",
+            help="Round a recording's coordinates to 1/256 m: half the size as .mcap.",
+        ),
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the recording at OUT.")] = False,
     quiet: options.QuietOption = False,
 ) -> None:
@@ -54,31 +72,44 @@ def simulate(
     Examples:
       colonnade simulate --sensor hdl64e --frames 100 street/      frames with labels, for eval and train
       colonnade simulate --sensor vlp16 --frames 20 street.mcap    a recording without labels
+      colonnade simulate --drive --kind city --frames 50 street.mcap
 
     An interrupted dataset goes on where it stopped when the same command is given again.
     """
+    from ...runtime.errors import UsageError
+
     chosen = format or (_DATASET if not out.suffix else None)
+    if interval is not None and not drive:
+        raise UsageError("--interval is the time between the frames of a drive; add --drive")
+    if chosen == _DATASET and (drive or compact):
+        raise UsageError(
+            "--drive and --compact are for recordings; let OUT end in .mcap, or choose one with --format"
+        )
     with terminal.progress_bar("simulating", frames, quiet=quiet) as progress:
         if chosen == _DATASET:
             from ...detector.simulate.datasets import write_dataset
 
             write_dataset(out, sensor, frames, seed, kind=kind, progress=lambda done, _: progress(done))
         else:
-            from ...detector.io import write_recording
+            from ...detector.io import round_frames, write_recording
+            from ...detector.simulate.datasets import simulate_frames
+            from ...detector.simulate.drive import simulate_drive
 
+            if drive:
+                pace = {} if interval is None else {"interval": interval}
+                simulated = simulate_drive(sensor, frames, seed, kind=kind, **pace)
+            else:
+                simulated = simulate_frames(sensor, frames, seed, kind=kind)
+            sweeps = _count_frames(simulated, progress)
             write_recording(
-                out, _count_frames(sensor, frames, seed, kind, progress), format=chosen, overwrite=overwrite
+                out, round_frames(sweeps) if compact else sweeps, format=chosen, overwrite=overwrite
             )
     terminal.show_facts(
         [("frames", f"{frames:,}"), ("sensor", sensor), ("seed", str(seed)), ("written", str(out))]
     )
 
 
-def _count_frames(
-    sensor: str, count: int, seed: int, kind: str | None, progress: Callable[[int], None]
-) -> Iterator[Frame]:
-    from ...detector.simulate.datasets import simulate_frames
-
-    for done, simulated in enumerate(simulate_frames(sensor, count, seed, kind=kind), start=1):
-        yield simulated.frame
+def _count_frames(simulated: Iterator[SimulatedFrame], progress: Callable[[int], None]) -> Iterator[Frame]:
+    for done, item in enumerate(simulated, start=1):
+        yield item.frame
         progress(done)
