@@ -12,7 +12,7 @@ from .detections import Detections
 from .ground import GroundMap
 from .pillars import PillarGeometry
 
-QUALITY_SHARE = 0.3  # score = heat^(1 - share) * quality^share; chosen on synthetic validation scenes
+QUALITY_SHARE = 0.15  # score = heat^(1 - share) * quality^share; chosen on synthetic validation scenes
 OVERLAP = 0.2  # footprint overlap (IoU) above which the lower of two boxes of a class is dropped
 MOST = 500  # boxes per frame at most, before suppression
 

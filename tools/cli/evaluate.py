@@ -40,6 +40,9 @@ def evaluate(
         bool,
         typer.Option("--ignore-twins", help="An object that was labelled twice counts once (PandaSet)."),
     ] = False,
+    errors: Annotated[
+        bool, typer.Option("--errors", help="Say where misses and false alarms lie, and why.")
+    ] = False,
     threads: options.ThreadsOption = None,
     quiet: options.QuietOption = False,
 ) -> None:
@@ -64,6 +67,8 @@ def evaluate(
         with terminal.progress_bar(f"evaluating {path.name}", len(dataset), quiet=quiet) as progress:
             reports.append(evaluate_detector(detector, dataset, protocol=protocol, progress=progress))
         _print_report(reports[-1])
+        if errors:
+            _print_errors(reports[-1])
     if json is not None:
         write_text(json, _format_json(reports, detector))
 
@@ -76,8 +81,28 @@ def _print_report(report: EvaluationReport) -> None:
     print()
 
 
+def _print_errors(report: EvaluationReport) -> None:
+    from ...detector.evaluate import analyse_errors
+
+    analysis = analyse_errors(report)
+    for name, unit, bins in (("range", "m", analysis.by_range), ("LiDAR points", "", analysis.by_points)):
+        rows = [
+            (b.label, f"{b.low:g}-{'' if b.high is None else f'{b.high:g}'} {unit}", *map(str, counts))
+            for b in bins
+            if any(counts := (b.objects, b.misses, b.alarms))
+        ]
+        print(f"errors at score {analysis.score:g} by {name}")
+        terminal.show_table(("class", name, "objects", "misses", "false alarms"), rows, names=2)
+    print(f"causes at score {analysis.score:g}")
+    causes = [(c.label, c.kind, c.cause, str(c.count)) for c in analysis.causes]
+    terminal.show_table(("class", "error", "cause", "count"), causes, names=3)
+
+
 def _format_json(reports: list[EvaluationReport], detector: Detector) -> str:
     """Return all reports under the model that they are about."""
+    from dataclasses import asdict
+
+    from ...detector.evaluate import analyse_errors
     from ..bench.hardware import describe_hardware
 
     content = {
@@ -85,6 +110,9 @@ def _format_json(reports: list[EvaluationReport], detector: Detector) -> str:
         "model_sha256": detector.manifest.sha256,
         "threads": detector.threads,
         "hardware": describe_hardware().to_dict(),
-        "reports": [json_text.loads(report.to_json()) for report in reports],
+        "reports": [
+            json_text.loads(report.to_json()) | {"errors": asdict(analyse_errors(report))}
+            for report in reports
+        ],
     }
     return json_text.dumps(content, indent=1) + "\n"
