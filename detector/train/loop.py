@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import math
 import multiprocessing
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from copy import deepcopy
@@ -22,7 +24,7 @@ from ...runtime.errors import ConfigError
 from ...runtime.jit import numba
 from ..architecture import Architecture, build_architecture
 from ..checkpoints import Checkpoint, save_checkpoint
-from .config import TrainingConfig, read_config
+from .config import Pool, TrainingConfig, read_config
 from .export import describe_model, fold_network
 from .losses import Losses, TargetBatch, compute_losses
 from .network import Batch, SparseNetwork
@@ -51,6 +53,10 @@ class _BatchStream(IterableDataset[tuple[Batch, TargetBatch]]):
         self._config, self._folder, self._architecture, self._first = config, folder, architecture, first
 
     def __iter__(self) -> Iterator[tuple[Batch, TargetBatch]]:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the training process's to answer
+        # The thread that sends batches may still hand over a tensor when this process ends; the interpreter would
+        # stop it inside C++ code, which aborts. Nothing is left to do here, so the interpreter is not wound down.
+        atexit.register(os._exit, 0)
         torch.set_num_threads(1)
         numba.set_num_threads(1)
         config = self._config
@@ -108,9 +114,7 @@ class _Run:
                 self.optimiser.load_state_dict(state["optimiser"])
                 self.step, self.seconds = int(state["step"]), float(state["seconds"])
         except (OSError, KeyError, RuntimeError, ValueError, EOFError, UnpicklingError) as error:
-            raise ConfigError(
-                f"{path}: not a checkpoint of this network; remove it to start anew"
-            ) from error
+            raise ConfigError(f"{path}: not a checkpoint of this network; remove it to start anew") from error
 
     def set_learning_rate(self) -> float:
         schedule, done = self.config.schedule, self.step / self.steps
@@ -210,7 +214,7 @@ def _start_pool(config: TrainingConfig, folder: Path) -> Any:
     if len(list_pool(folder)) >= config.pool.scans:
         return None
     maker = multiprocessing.get_context("spawn").Process(
-        target=fill_pool, args=(config.pool, folder), daemon=True
+        target=_fill_pool, args=(config.pool, folder), daemon=True
     )
     maker.start()
     while len(list_pool(folder)) < min(config.pool.start_with, config.pool.scans):
@@ -218,6 +222,11 @@ def _start_pool(config: TrainingConfig, folder: Path) -> Any:
             raise ConfigError(f"{folder}: the training scans could not be made (exit code {maker.exitcode})")
         time.sleep(1.0)
     return maker
+
+
+def _fill_pool(pool: Pool, folder: Path) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the training process ends this one
+    fill_pool(pool, folder)
 
 
 def _train(run: _Run, pool: Path, on_progress: Callable[[Progress], None] | None) -> None:
