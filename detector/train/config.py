@@ -77,6 +77,11 @@ class Schedule:
     validate_every: int = 1000
     start_from: str = ""
 
+    @property
+    def steps(self) -> int:
+        """Steps in all."""
+        return max(1, self.samples // self.batch)
+
 
 # A quarter of the view: the network is the same everywhere, so training may see any part of the circle.
 _TRAINING_GRID = PillarGeometry(-3.84, -25.6, 51.2, 25.6, -1.0, 4.0, 0.32)

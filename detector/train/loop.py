@@ -89,7 +89,7 @@ class _Run:
             self.network.parameters(), weight_decay=config.schedule.weight_decay, betas=(0.95, 0.99)
         )
         self.step, self.seconds = 0, 0.0
-        self.steps = max(1, config.schedule.samples // config.schedule.batch)
+        self.steps = config.schedule.steps
 
     def save(self) -> None:
         state = {
@@ -175,6 +175,7 @@ def train_model(
     output: str | Path | None = None,
     resume: bool = True,
     on_progress: Callable[[Progress], None] | None = None,
+    on_scans: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Run or resume a training and return the folder of the trained model.
 
@@ -183,6 +184,8 @@ def train_model(
         output: folder of the run; None takes `runs/<name>`.
         resume: go on from the folder's checkpoint where there is one.
         on_progress: called about every 50 steps.
+        on_scans: called about every second, while training waits for its first scans, with how many there are and
+            how many it waits for.
 
     Raises:
         ConfigError: the configuration or a checkpoint cannot be used.
@@ -197,7 +200,7 @@ def train_model(
     elif config.schedule.start_from:
         run.restore(Path(config.schedule.start_from), whole=False)
     pool = Path(config.pool.folder)
-    maker = _start_pool(config, pool)
+    maker = _start_pool(config, pool, on_scans)
     try:
         _train(run, pool, on_progress)
     finally:
@@ -209,7 +212,7 @@ def train_model(
     return folder / MODEL
 
 
-def _start_pool(config: TrainingConfig, folder: Path) -> Any:
+def _start_pool(config: TrainingConfig, folder: Path, on_scans: Callable[[int, int], None] | None) -> Any:
     """Fill the pool in another process, and wait until training can start."""
     if len(list_pool(folder)) >= config.pool.scans:
         return None
@@ -217,7 +220,10 @@ def _start_pool(config: TrainingConfig, folder: Path) -> Any:
         target=_fill_pool, args=(config.pool, folder), daemon=True
     )
     maker.start()
-    while len(list_pool(folder)) < min(config.pool.start_with, config.pool.scans):
+    enough = min(config.pool.start_with, config.pool.scans)
+    while (made := len(list_pool(folder))) < enough:
+        if on_scans is not None:
+            on_scans(made, enough)
         if not maker.is_alive():
             raise ConfigError(f"{folder}: the training scans could not be made (exit code {maker.exitcode})")
         time.sleep(1.0)

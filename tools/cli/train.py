@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -39,12 +40,15 @@ def train(
     the same command goes on from there.
     """
     from ...detector.train import train_model
+    from ...detector.train.config import read_config
     from ...runtime.errors import ConfigError
 
     if not config.is_file():
         raise ConfigError(f"{config}: there is no such configuration file")
     steps = _Steps()
-    with terminal.progress_bar("training", None, quiet=quiet, unit="steps") as progress:
+    total = read_config(config).schedule.steps
+    with terminal.progress_bar("training", total, quiet=quiet, unit="steps") as progress:
+        waiting = _Waiting()
 
         def show(now: Progress) -> None:
             progress(now.step)
@@ -54,8 +58,12 @@ def train(
                     f"step {now.step:,} of {now.steps:,}, loss {now.loss:.3f}, {now.seconds:.0f} s"
                 )
 
+        def show_scans(made: int, enough: int) -> None:
+            if not quiet and waiting.is_due():
+                terminal.show_note(f"simulating scans: {made:,} of the {enough:,} that training starts with")
+
         try:
-            model = train_model(config, output=output, resume=resume, on_progress=show)
+            model = train_model(config, output=output, resume=resume, on_progress=show, on_scans=show_scans)
         except KeyboardInterrupt:
             terminal.show_note(
                 "interrupted; the checkpoint is saved, and the same command goes on from there"
@@ -65,6 +73,19 @@ def train(
     if steps.last is not None:
         facts = [("steps", f"{steps.last.step:,}"), ("loss", f"{steps.last.loss:.3f}"), *facts]
     terminal.show_facts(facts)
+
+
+class _Waiting:
+    """Tells when to say again that training waits: at once, then every ten seconds."""
+
+    def __init__(self) -> None:
+        self._next = time.monotonic()
+
+    def is_due(self) -> bool:
+        if (now := time.monotonic()) < self._next:
+            return False
+        self._next = now + 10.0
+        return True
 
 
 class _Steps:
