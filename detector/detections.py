@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,19 +17,21 @@ class Detections:
         scores: (M,) float32 in 0..1.
         labels: (M,) int32 index into `classes`.
         classes: names of the model's classes, such as ("car", "pedestrian", "cyclist").
+        ground: height of the ground under the sensor that the boxes were found with [m]; None where it is unknown.
     """
 
     boxes: NDArray[np.float32]
     scores: NDArray[np.float32]
     labels: NDArray[np.int32]
     classes: tuple[str, ...]
+    ground: float | None = None
 
     def __len__(self) -> int:
         return len(self.boxes)
 
     def select(self, mask: NDArray[np.bool_] | NDArray[np.intp]) -> Detections:
         """Return the detections at `mask` (boolean mask or indices)."""
-        return Detections(self.boxes[mask], self.scores[mask], self.labels[mask], self.classes)
+        return replace(self, boxes=self.boxes[mask], scores=self.scores[mask], labels=self.labels[mask])
 
     @classmethod
     def empty(cls, classes: tuple[str, ...]) -> Detections:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 
@@ -70,10 +71,14 @@ class Detector:
             points: (N, >=3) float: x forward, y left, z up [m] in the sensor's frame; further columns (intensity)
                 are not used. Rows that are not finite are ignored; N may be 0.
             score: leave out detections below it; None takes the model's default.
-            ground: height of the ground under the sensor [m], such as -1.73; None estimates it from the frame.
+            ground: height of the ground under the sensor [m], such as -1.73; None estimates it from the frame, as in
+                training and evaluation.
+
+        Returns:
+            The boxes, and the height of the ground that they were found with.
 
         Raises:
-            UsageError: `points` has another shape or type, or `score` is not in 0..1.
+            UsageError: `points` has another shape or type, `score` is not in 0..1, or `ground` is not finite.
         """
         return self.detect_timed(points, score=score, ground=ground)[0]
 
@@ -85,6 +90,8 @@ class Detector:
         threshold = self.default_score if score is None else score
         if not 0.0 <= threshold <= 1.0:
             raise UsageError(f"score must lie in 0..1, got {score}")
+        if ground is not None and not math.isfinite(ground):
+            raise UsageError(f"ground must be a height in metres, got {ground}")
         geometry, architecture = self.manifest.geometry, self.manifest.architecture
         with thread_budget(self.threads):
             clock = [perf_counter()]
@@ -99,7 +106,8 @@ class Detector:
             cell = geometry.size * architecture.output_stride
             found = decode(head, geometry, cell, self.classes, surface, threshold)
             clock.append(perf_counter())
-        return found, StageTimes(STAGES, tuple(float(t) for t in np.diff(clock)))
+        level = surface.level if len(cloud) else ground
+        return replace(found, ground=level), StageTimes(STAGES, tuple(float(t) for t in np.diff(clock)))
 
 
 def _check_points(points: NDArray[np.floating]) -> NDArray[np.float32]:

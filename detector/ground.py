@@ -225,13 +225,13 @@ def estimate_ground(points: NDArray[np.float32], *, level: float | None = None) 
         level: known height of the ground under the sensor [m]; None estimates it from the frame.
 
     Returns:
-        The map; flat at `level` (or 0) where no point says otherwise.
+        The map; flat at `level` (or 0) where no point says otherwise. Its own level is the given one.
     """
     candidates = collect_candidates(find_lowest(points))
     height, slope_x, slope_y = fit_plane(candidates)
     plane = np.array([height if level is None else level, slope_x, slope_y])
     heights = grow_map(candidates, plane, _ORDER)
-    return GroundMap(heights, float(np.median(heights[_AROUND_SENSOR])))
+    return GroundMap(heights, float(np.median(heights[_AROUND_SENSOR])) if level is None else level)
 
 
 def estimate_ground_height(points: NDArray[np.float32]) -> float:

@@ -46,6 +46,11 @@ class PillarGeometry:
             raise ConfigError(f"z_min {self.z_min} m must be below z_max {self.z_max} m")
 
     @property
+    def reach(self) -> float:
+        """Distance from the sensor to the farthest side of the grid [m]."""
+        return max(abs(self.x_min), abs(self.x_max), abs(self.y_min), abs(self.y_max))
+
+    @property
     def shape(self) -> tuple[int, int]:
         """Rows (y) and columns (x) of the grid."""
         return round((self.y_max - self.y_min) / self.size), round((self.x_max - self.x_min) / self.size)

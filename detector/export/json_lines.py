@@ -33,14 +33,12 @@ class FrameResult:
 
     Attributes:
         frame_id, stamp_ns, source: as in the Frame.
-        ground: height of the ground under the sensor that was used [m]; None where the detector estimated it.
-        detections: the boxes.
+        detections: the boxes, and the height of the ground that they were found with.
     """
 
     frame_id: str
     stamp_ns: int
     source: str
-    ground: float | None
     detections: Detections
 
 
@@ -52,9 +50,9 @@ class JsonLinesWriter:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._file = self.path.open("w", encoding="utf-8", newline="\n")
 
-    def write(self, frame: Frame, detections: Detections, *, ground: float | None = None) -> None:
+    def write(self, frame: Frame, detections: Detections) -> None:
         """Append the line of one frame and flush it."""
-        self._file.write(format_line(frame, detections, ground) + "\n")
+        self._file.write(format_line(frame, detections) + "\n")
         self._file.flush()
 
     def close(self) -> None:
@@ -73,7 +71,7 @@ class JsonLinesWriter:
         self.close()
 
 
-def format_line(frame: Frame, detections: Detections, ground: float | None) -> str:
+def format_line(frame: Frame, detections: Detections) -> str:
     """Return the line of one frame, without its end."""
     boxes = [
         {
@@ -89,7 +87,7 @@ def format_line(frame: Frame, detections: Detections, ground: float | None) -> s
         "frame_id": frame.frame_id,
         "stamp_ns": int(frame.stamp_ns),
         "source": frame.source,
-        "ground": None if ground is None else round(float(ground), 4),
+        "ground": None if detections.ground is None else round(detections.ground, 4),
         "boxes": boxes,
     }
     return json.dumps(record, ensure_ascii=False, allow_nan=False)
@@ -118,20 +116,19 @@ def read_json_lines(path: str | Path, classes: tuple[str, ...]) -> Iterator[Fram
 def _parse_line(line: str, classes: tuple[str, ...]) -> FrameResult:
     record: dict[str, Any] = json.loads(line)
     boxes = [[*box["centre"], *box["size"], box["yaw"]] for box in record["boxes"]]
+    ground = None if record["ground"] is None else float(record["ground"])
+    if ground is not None and not math.isfinite(ground):
+        raise ValueError("the ground height is not finite")
     detections = Detections(
         np.array(boxes, dtype=np.float32).reshape(-1, 7),
         np.array([box["score"] for box in record["boxes"]], dtype=np.float32),
         np.array([classes.index(box["class"]) for box in record["boxes"]], dtype=np.int32),
         classes,
+        ground,
     )
     if len(detections.boxes) != len(boxes):
         raise ValueError("a box needs 3 numbers for its centre, 3 for its size and a yaw")
-    ground = None if record["ground"] is None else float(record["ground"])
-    if ground is not None and not math.isfinite(ground):
-        raise ValueError("the ground height is not finite")
-    return FrameResult(
-        str(record["frame_id"]), int(record["stamp_ns"]), str(record["source"]), ground, detections
-    )
+    return FrameResult(str(record["frame_id"]), int(record["stamp_ns"]), str(record["source"]), detections)
 
 
 def _shortest(value: np.float32) -> float:

@@ -21,7 +21,8 @@ class RecordingInfo:
         frames: number of frames that iterating yields, or None when it is not known before the end.
         points_per_frame: points of each of the first frames, unusable ones left out.
         unusable_points: points of the first frames that had no finite position.
-        ground_height: z of the ground under the sensor [m], estimated; None without points.
+        ground_height: z of the ground under the sensor [m], the median over the first frames; None without points.
+            Something to look at: the detector estimates it in every frame.
         guesses: what was found out instead of given, each with the flag that overrides it.
     """
 
@@ -53,7 +54,7 @@ def describe(info: RecordingInfo) -> str:
     ground = (
         "unknown (no points)"
         if info.ground_height is None
-        else f"z = {info.ground_height:.2f} m under the sensor"
+        else f"z = {info.ground_height:.2f} m under the sensor (median of the first {first})"
     )
     stored = [guess.value for guess in info.guesses if guess.name == "columns"]
     rows = [

@@ -44,7 +44,7 @@ def draw_birdseye(
         size_px: width of the picture [pixels]; the bands for title and legend come on top of its height.
         title: text at the upper left, such as the recording and the frame.
         note: text at the upper right, such as the time taken.
-        ground: height of the ground under the sensor [m]; None estimates it from the points.
+        ground: height of the ground under the sensor [m]; None takes that of the detections, or estimates it.
         truth: (K, 7) labelled boxes, drawn as thin white outlines.
 
     Raises:
@@ -52,6 +52,7 @@ def draw_birdseye(
     """
     if size_px < _SMALLEST_PX or (range_m is not None and not range_m > 0):
         raise UsageError(f"a picture needs at least {_SMALLEST_PX} pixels and a range above 0 m")
+    ground = detections.ground if ground is None else ground
     if ground is None:
         ground = estimate_ground_height(points) if len(points) else 0.0
     view = TopView(choose_range(points, detections) if range_m is None else float(range_m), size_px)
@@ -71,15 +72,17 @@ def draw_birdseye(
     return picture
 
 
-def choose_range(points: NDArray[np.float32], detections: Detections) -> float:
-    """Return a range [m], a multiple of 10, that holds 98 % of the points and every box."""
+def choose_range(
+    points: NDArray[np.float32], detections: Detections, *, most: float = _LARGEST_RANGE
+) -> float:
+    """Return a range [m], a multiple of 10, that holds 98 % of the points and every box, or reaches to `most`."""
     reach = _SMALLEST_RANGE
     if len(points):
         sample = points[:: max(1, len(points) // 20000)]
         reach = max(reach, float(np.percentile(np.abs(sample[:, :2]).max(axis=1), 98)))
     if len(detections):
         reach = max(reach, float(np.abs(detections.boxes[:, :2]).max()) + 3.0)
-    return min(_LARGEST_RANGE, 10.0 * math.ceil(reach / 10.0))
+    return 10.0 * math.ceil(min(reach, most, _LARGEST_RANGE) / 10.0)
 
 
 def _draw_rings(field: Image.Image, view: TopView) -> list[Rectangle]:

@@ -81,8 +81,9 @@ def box_wireframe(box: NDArray[np.floating]) -> NDArray[np.float64]:
     return np.asarray(turned + np.array([x, y, z]), dtype=np.float64)
 
 
-def build_geometries(open3d: Any, frame: Frame, detections: Detections, ground: float) -> tuple[Any, Any]:
+def build_geometries(open3d: Any, frame: Frame, detections: Detections) -> tuple[Any, Any]:
     """Return the point cloud and the boxes' lines of one frame as Open3D geometries."""
+    ground = detections.ground or 0.0
     cloud = open3d.geometry.PointCloud(open3d.utility.Vector3dVector(frame.points[:, :3].astype(np.float64)))
     cloud.colors = open3d.utility.Vector3dVector(colour_points(frame.points, ground))
     corners = [box_wireframe(box) for box in detections.boxes]
@@ -100,7 +101,7 @@ def build_geometries(open3d: Any, frame: Frame, detections: Detections, ground: 
 
 
 def show_frames(
-    results: Iterable[tuple[Frame, Detections, float]],
+    results: Iterable[tuple[Frame, Detections]],
     fallback: str | Path,
     *,
     report: Callable[[str], None] = lambda message: None,
@@ -110,7 +111,7 @@ def show_frames(
     In the window: drag to turn, wheel to zoom, SPACE to pause, Q to close.
 
     Args:
-        results: (frame, detections, ground height [m]); asked for one by one while the window is open.
+        results: frames with their detections; asked for one by one while the window is open.
         fallback: the PNG to write where no window can be opened.
         report: called with one sentence when that happens.
 
@@ -127,20 +128,20 @@ def show_frames(
             _play(open3d, window, results)
             return None
         report("no window could be opened")
-    for frame, detections, ground in results:
+    for frame, detections in results:
         path = Path(fallback)
         try:
-            render_offscreen(open3d, frame, detections, ground, path)
+            render_offscreen(open3d, frame, detections, path)
             how = ": drew"
         except RuntimeError as error:  # neither EGL nor Vulkan: Open3D needs one of them to render
-            draw_birdseye(frame.points, detections, ground=ground, title=frame.frame_id).save(path)
+            draw_birdseye(frame.points, detections, title=frame.frame_id).save(path)
             how = f", and Open3D cannot render here ({error}): drew, from above,"
         report(f"there is no display{how} frame {frame.frame_id} to {path} instead of opening a window")
         return path
     return None
 
 
-def _play(open3d: Any, window: Any, results: Iterable[tuple[Frame, Detections, float]]) -> None:
+def _play(open3d: Any, window: Any, results: Iterable[tuple[Frame, Detections]]) -> None:
     """Replace the geometries by those of each result, until the window is closed; keep the last one open."""
     paused = [False]
 
@@ -153,9 +154,9 @@ def _play(open3d: Any, window: Any, results: Iterable[tuple[Frame, Detections, f
     options.background_color = np.array(BACKGROUND) / 255.0
     options.point_size = 1.5
     is_open, is_first = True, True
-    for frame, detections, ground in results:
+    for frame, detections in results:
         window.clear_geometries()
-        for geometry in build_geometries(open3d, frame, detections, ground):
+        for geometry in build_geometries(open3d, frame, detections):
             window.add_geometry(geometry, reset_bounding_box=is_first)
         if is_first:
             _look_forward(window.get_view_control())
@@ -181,7 +182,7 @@ def _look_forward(camera: Any) -> None:
     camera.set_zoom(0.18)
 
 
-def render_offscreen(open3d: Any, frame: Frame, detections: Detections, ground: float, path: Path) -> Path:
+def render_offscreen(open3d: Any, frame: Frame, detections: Detections, path: Path) -> Path:
     """Draw one frame to a PNG without a window and return its path.
 
     Raises:
@@ -191,7 +192,7 @@ def render_offscreen(open3d: Any, frame: Frame, detections: Detections, ground: 
     rendering = open3d.visualization.rendering
     renderer = rendering.OffscreenRenderer(*_PIXELS)
     renderer.scene.set_background(np.array([*BACKGROUND, 255.0]) / 255.0)
-    cloud, lines = build_geometries(open3d, frame, detections, ground)
+    cloud, lines = build_geometries(open3d, frame, detections)
     dots = rendering.MaterialRecord()
     dots.shader, dots.point_size = "defaultUnlit", 2.0
     strokes = rendering.MaterialRecord()
@@ -199,6 +200,7 @@ def render_offscreen(open3d: Any, frame: Frame, detections: Detections, ground: 
     renderer.scene.add_geometry("points", cloud, dots)
     if len(detections):
         renderer.scene.add_geometry("boxes", lines, strokes)
+    ground = detections.ground or 0.0
     renderer.setup_camera(55.0, [18.0, 0.0, ground], [-16.0, 0.0, ground + 16.0], [0.0, 0.0, 1.0])
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".part-{path.name}")

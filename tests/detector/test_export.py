@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -54,10 +55,15 @@ def test_json_lines_give_back_the_same_bits(
     path = tmp_path_factory.mktemp("export") / "detections.jsonl"
     detections = make_detections(count, seed)
     with JsonLinesWriter(path) as writer:
-        writer.write(make_frame("a"), detections, ground=-1.73)
+        writer.write(make_frame("a"), replace(detections, ground=-1.73))
         writer.write(make_frame("b"), Detections.empty(CLASSES))
     first, second = read_json_lines(path, CLASSES)
-    assert (first.frame_id, first.ground, second.frame_id, second.ground) == ("a", -1.73, "b", None)
+    assert (first.frame_id, first.detections.ground, second.frame_id, second.detections.ground) == (
+        "a",
+        -1.73,
+        "b",
+        None,
+    )
     assert first.stamp_ns == 1_700_000_000_123_456_789
     assert first.source == "drive/ünï.bin"
     np.testing.assert_array_equal(first.detections.boxes, detections.boxes)

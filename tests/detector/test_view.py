@@ -242,7 +242,7 @@ def test_without_a_display_the_view_becomes_a_png(tmp_path: Path, monkeypatch: p
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     messages: list[str] = []
     frame = Frame(street(2000), 0, "000001", "")
-    results = [(frame, one_box([12, -8, -1, 6, 2, 1.5, 0.3]), -1.7)]
+    results = [(frame, one_box([12, -8, -1, 6, 2, 1.5, 0.3]))]
     path = show_frames(results, tmp_path / "view.png", report=messages.append)
     assert path is not None
     assert "no display" in messages[0]

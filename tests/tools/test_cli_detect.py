@@ -37,8 +37,8 @@ def test_a_recording_becomes_boxes_config_and_summary(colonnade, recording: Path
     detector, opened = load(tiny_model), open_recording(recording)
     boxes = 0
     for result, frame in zip(results, opened, strict=True):
-        assert result.ground == pytest.approx(opened.info.ground_height, abs=1e-3)
-        expected = detector.detect(frame.points, ground=opened.info.ground_height)
+        expected = detector.detect(frame.points)
+        assert result.detections.ground == pytest.approx(expected.ground, abs=1e-4)
         np.testing.assert_array_equal(result.detections.boxes, expected.boxes)
         np.testing.assert_array_equal(result.detections.scores, expected.scores)
         text = read_kitti_text(folder / "kitti" / f"{frame.frame_id}.txt", CLASSES)
@@ -55,7 +55,7 @@ def test_a_recording_becomes_boxes_config_and_summary(colonnade, recording: Path
     config = yaml.safe_load((folder / "config.yaml").read_text())
     assert config["score"] == 0.45
     assert config["model"] == "tiny"
-    assert config["ground"] == pytest.approx(-1.7, abs=0.1)
+    assert config["ground"] == "frame"
     assert {path.name for path in folder.iterdir()} == {
         "config.yaml",
         "detections.jsonl",
@@ -124,6 +124,7 @@ def test_results_are_replaced_but_other_files_are_not(colonnade, recording: Path
     ("option", "code", "words"),
     [
         (("--score", "1.5"), 2, "--score 1.5"),
+        (("--classes", ","), 2, "names no class"),
         (("--classes", "tram"), 2, "the model knows car, pedestrian, cyclist"),
         (("--range", "-3"), 2, "--range"),
         (("--ground", "high"), 2, "--ground high"),
@@ -186,6 +187,14 @@ def test_strict_stops_at_a_corrupt_frame_and_keeps_what_was_done(
     assert len(Path("here/detections.jsonl").read_text().splitlines()) == 3
 
 
+def test_a_wrong_option_leaves_earlier_results_alone(colonnade, recording: Path, tiny_model: Path) -> None:
+    options = ("detect", recording, "-m", tiny_model, "-q", "-o", "here", "--limit", 1)
+    assert colonnade(*options).code == 0
+    before = {path: path.read_bytes() for path in Path("here").rglob("*") if path.is_file()}
+    assert colonnade(*options, "--movie", "film.avi").code == 2
+    assert {path: path.read_bytes() for path in Path("here").rglob("*") if path.is_file()} == before
+
+
 def test_no_frames_at_all_make_an_empty_result(colonnade, recording: Path, tiny_model: Path) -> None:
     outcome = colonnade("detect", recording, "-m", tiny_model, "-o", "here", "--limit", 0, "--movie", "m.gif")
     assert outcome.code == 0, outcome.err
@@ -204,11 +213,14 @@ def test_frames_without_points_have_no_boxes(colonnade, tmp_path: Path, tiny_mod
 
 
 def test_the_ground_can_be_given_or_estimated_per_frame(colonnade, recording: Path, tiny_model: Path) -> None:
-    for option, expected in (("-0.5", -0.5), ("frame", None)):
+    estimated = [load(tiny_model).detect(frame.points).ground for frame in open_recording(recording)]
+    assert estimated == pytest.approx([-1.7] * 6, abs=0.1)
+    for option, expected in (("-0.5", [-0.5] * 6), ("frame", estimated)):
         assert (
             colonnade("detect", recording, "-m", tiny_model, "-q", "-o", "here", "--ground", option).code == 0
         )
-        assert {result.ground for result in read_json_lines("here/detections.jsonl", CLASSES)} == {expected}
+        results = read_json_lines("here/detections.jsonl", CLASSES)
+        assert [result.detections.ground for result in results] == pytest.approx(expected, abs=1e-4)
 
 
 def test_show_without_open3d_names_the_extra_before_anything_is_written(

@@ -68,14 +68,12 @@ def run_detect_bench(
     *,
     recording: str,
     hardware: Hardware,
-    ground: float | None = None,
     rounds: int = 5,
     progress: Callable[[int], None] = lambda done: None,
 ) -> DetectBench:
     """Time the detector on frames in memory: one warm pass, then `rounds` timed ones.
 
     Args:
-        ground: height of the ground under the sensor [m]; None: estimated in every frame, as part of the work.
         progress: called with the number of frames done, of len(frames) * (rounds + 1).
 
     Raises:
@@ -87,7 +85,7 @@ def run_detect_bench(
     if rounds < 1:
         raise UsageError(f"rounds must be at least 1, got {rounds}")
     start = time.perf_counter()
-    detector.detect(frames[0].points, ground=ground)
+    detector.detect(frames[0].points)
     first = time.perf_counter() - start
 
     boxes, done = 0, 0
@@ -97,7 +95,7 @@ def run_detect_bench(
     for turn in range(rounds + 1):
         start = time.perf_counter()
         for frame in frames:
-            found, times = detector.detect_timed(frame.points, ground=ground)
+            found, times = detector.detect_timed(frame.points)
             done += 1
             progress(done)
             if turn == 0:

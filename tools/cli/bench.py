@@ -51,7 +51,7 @@ def bench_detect(
     from .result_folder import write_text
 
     with open_recording(recording, format=format, topic=topic, columns=columns, limit=limit) as opened:
-        frames, ground = list(opened), opened.info.ground_height
+        frames = list(opened)
     detector = load(model, threads=threads)
     with terminal.progress_bar("measuring", len(frames) * (rounds + 1), quiet=quiet) as progress:
         report = run_detect_bench(
@@ -59,7 +59,6 @@ def bench_detect(
             frames,
             recording=recording.resolve().name,
             hardware=describe_hardware(),
-            ground=ground,
             rounds=rounds,
             progress=progress,
         )
@@ -92,12 +91,12 @@ def bench_engine(
 
 
 def _print_detect(report: DetectBench) -> None:
-    hardware = report.hardware
+    hardware, threads = report.hardware, terminal.count(report.threads, "thread")
     terminal.show_facts(
         [
             (
                 "speed",
-                f"{report.frames_per_second:.1f} frames/s, {report.threads} threads, median of {report.rounds} rounds",
+                f"{report.frames_per_second:.1f} frames/s, {threads}, median of {report.rounds} rounds",
             ),
             ("rounds", f"{report.slowest_round:.1f} to {report.fastest_round:.1f} frames/s"),
             ("first call", f"{report.first_frame_ms:.0f} ms"),
@@ -106,7 +105,10 @@ def _print_detect(report: DetectBench) -> None:
                 f"{report.recording}: {report.frames} frames of {report.points_per_frame:,.0f} points",
             ),
             ("model", f"{report.model}, {report.boxes_per_frame:.1f} boxes per frame"),
-            ("machine", f"{hardware.cpu}, {hardware.cores} cores, {' '.join(hardware.features)}"),
+            (
+                "machine",
+                f"{hardware.cpu}, {terminal.count(hardware.cores, 'core')}, {' '.join(hardware.features)}",
+            ),
         ]
     )
     rows = [(stage.name, f"{stage.median_ms:.2f}", f"{stage.p95_ms:.2f}") for stage in report.stages]

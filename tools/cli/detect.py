@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .detection_run import DetectionRun, RunSummary, Selection
 
 EXIT_SKIPPED, EXIT_INTERRUPTED = 3, 130
+_EVERY_FRAME = "frame"  # the value of --ground that estimates it
 
 
 def detect(
@@ -49,15 +50,14 @@ def detect(
     threads: options.ThreadsOption = None,
     precision: Annotated[str, typer.Option("--precision", help="Number format of the network.")] = "fp32",
     ground: Annotated[
-        str | None,
+        str,
         typer.Option(
             "--ground",
             metavar="Z|frame",
-            help="Height of the ground under the sensor in metres, such as -1.73; 'frame' estimates it anew "
-            "in every frame.",
+            help="Height of the ground under the sensor in metres, such as -1.73; 'frame' estimates it in every frame.",
             rich_help_panel="What is guessed about the recording",
         ),
-    ] = None,
+    ] = _EVERY_FRAME,
     format: options.FormatOption = None,
     topic: options.TopicOption = None,
     columns: options.ColumnsOption = None,
@@ -118,30 +118,36 @@ def detect(
         info = frames.info
         detector = load(model, precision=precision, threads=threads)
         selection.check(detector.classes)
-        level = _choose_ground(ground, info)
+        level = _parse_ground(ground)
         if not quiet:
             terminal.show_note(describe(info) + "\n" + _describe_detector(detector, selection))
+        film = None
+        if movie is not None:
+            from ...detector.view import MovieWriter
+
+            film = MovieWriter(movie)  # refuses a wrong name before anything is written
         folder = create_result_folder(output)
-        look = PictureLook(recording.resolve().name, picture_size, range_m)
-        with FrameOutputs(folder, look, pictures=picture, movie=movie) as outputs:
-            write_config(
-                folder, _effective_config(info, detector, selection, level, limit, precision, strict)
+        write_config(folder, _effective_config(info, detector, selection, level, limit, precision, strict))
+        reach = detector.manifest.geometry.reach
+        look = PictureLook(
+            recording.resolve().name, picture_size, None if range_m is None else min(range_m, reach), reach
+        )
+        with (
+            FrameOutputs(folder, look, pictures=picture, movie=film) as outputs,
+            deferred_interrupt() as is_interrupted,
+            terminal.progress_bar("detecting", frames.length, quiet=quiet) as on_frame,
+        ):
+            run = DetectionRun(
+                frames,
+                detector,
+                selection=selection,
+                ground=level,
+                outputs=outputs,
+                on_frame=on_frame,
+                is_stopped=is_interrupted,
             )
-            with (
-                deferred_interrupt() as is_interrupted,
-                terminal.progress_bar("detecting", frames.length, quiet=quiet) as on_frame,
-            ):
-                run = DetectionRun(
-                    frames,
-                    detector,
-                    selection=selection,
-                    ground=level,
-                    outputs=outputs,
-                    on_frame=on_frame,
-                    is_stopped=is_interrupted,
-                )
-                ended, problem = _drive(run, folder, show)
-                ended = "interrupted" if is_interrupted() else ended
+            ended, problem = _drive(run, folder, show)
+            ended = "interrupted" if is_interrupted() else ended
         summary = run.summarise(skipped.count, ended)
         _finish(summary, detector, folder, movie)
     if problem is not None:
@@ -200,7 +206,9 @@ def _finish(summary: RunSummary, detector: Detector, folder: Path, movie: Path |
         ("frames", frames),
         (
             "speed",
-            "not measured" if speed is None else f"{speed:.1f} frames/s, {_count_threads(detector.threads)}",
+            "not measured"
+            if speed is None
+            else f"{speed:.1f} frames/s, {terminal.count(detector.threads, 'thread')}",
         ),
         ("boxes", ", ".join(f"{count:,} {name}" for name, count in summary.boxes)),
         ("results", str(folder)),
@@ -215,10 +223,6 @@ def _finish(summary: RunSummary, detector: Detector, folder: Path, movie: Path |
         terminal.show_table((f"ms per frame ({summary.timed_frames:,} {noun}{first})", "p50", "p95"), rows)
 
 
-def _count_threads(threads: int) -> str:
-    return f"{threads} thread" if threads == 1 else f"{threads} threads"
-
-
 def _describe_detector(detector: Detector, selection: Selection) -> str:
     score = detector.default_score if selection.score is None else selection.score
     classes = ", ".join(selection.classes or detector.classes)
@@ -228,18 +232,21 @@ def _describe_detector(detector: Detector, selection: Selection) -> str:
 
 
 def _split_names(names: str | None) -> tuple[str, ...] | None:
-    if names is None:
-        return None
-    return tuple(name.strip().lower() for name in names.split(",") if name.strip())
-
-
-def _choose_ground(ground: str | None, info: RecordingInfo) -> float | None:
-    """Return the height to use for every frame, or None when each frame shall be estimated."""
     from ...runtime.errors import UsageError
 
-    if ground is None:
-        return info.ground_height
-    if ground == "frame":
+    if names is None:
+        return None
+    found = tuple(name.strip().lower() for name in names.split(",") if name.strip())
+    if not found:
+        raise UsageError(f"--classes {names}: names no class; give some, such as car,pedestrian")
+    return found
+
+
+def _parse_ground(ground: str) -> float | None:
+    """Return the height to use for every frame, or None when it is estimated in each."""
+    from ...runtime.errors import UsageError
+
+    if ground == _EVERY_FRAME:
         return None
     try:
         height = float(ground)
@@ -268,7 +275,7 @@ def _effective_config(
         "topic": info.topic,
         "columns": list(info.columns),
         "intensity_scale": info.intensity_scale,
-        "ground": "frame" if ground is None else round(float(ground), 4),
+        "ground": _EVERY_FRAME if ground is None else ground,
         "model": detector.manifest.name,
         "model_sha256": detector.manifest.sha256,
         "precision": precision,

@@ -87,7 +87,7 @@ class DetectionRun:
         frames: the recording.
         detector: the model.
         selection: which boxes to keep.
-        ground: height of the ground under the sensor [m]; None estimates it for every frame.
+        ground: height of the ground under the sensor [m]; None estimates it in every frame.
         outputs: where boxes and pictures go.
         on_frame: called with the number of frames done.
         is_stopped: asked before every frame; when it says so, no further frame is begun.
@@ -111,8 +111,8 @@ class DetectionRun:
         self._boxes = np.zeros(len(detector.classes), dtype=np.int64)
         self._done = 0
 
-    def results(self) -> Iterator[tuple[Frame, Detections, float]]:
-        """Yield (frame, detections, ground height) once they are written."""
+    def results(self) -> Iterator[tuple[Frame, Detections]]:
+        """Yield each frame and its detections once they are written."""
         frames = iter(self._frames)
         while not self._is_stopped():
             start = time.perf_counter()
@@ -125,13 +125,13 @@ class DetectionRun:
             )
             found = self._selection.apply(found)
             start = time.perf_counter()
-            self._outputs.write(frame, found, self._ground, 1e3 * sum(stages.seconds))
+            self._outputs.write(frame, found, 1e3 * sum(stages.seconds))
             written = time.perf_counter() - start
             self._clock.add(("read", *stages.names, "write"), (read, *stages.seconds, written))
             self._boxes += np.bincount(found.labels, minlength=len(self._boxes))
             self._done += 1
             self._on_frame(self._done)
-            yield frame, found, 0.0 if self._ground is None else self._ground
+            yield frame, found
 
     def summarise(self, skipped: int, ended: str) -> RunSummary:
         """Return what was done so far."""

@@ -101,7 +101,7 @@ def check_installation(model: str) -> list[Finding]:
             True,
             f"{hardware.cpu} ({hardware.architecture}): {' '.join(hardware.features) or 'generic'}",
         ),
-        Finding("threads", True, f"{available_threads()} on {hardware.cores} cores"),
+        Finding("threads", True, f"{available_threads()} on {terminal.count(hardware.cores, 'core')}"),
         Finding(
             "cache",
             os.access(cache, os.W_OK),

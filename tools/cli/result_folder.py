@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -17,6 +17,9 @@ from ...detector.export import JsonLinesWriter, KittiTextWriter
 from ...detector.export.kitti_text import file_stem
 from ...detector.frames import Frame
 from ...runtime.errors import UsageError
+
+if TYPE_CHECKING:
+    from ...detector.view import MovieWriter
 
 CONFIG, SUMMARY, BOXES, KITTI, PICTURES = (
     "config.yaml",
@@ -92,11 +95,19 @@ def write_config(folder: Path, values: dict[str, Any]) -> None:
 
 @dataclass(frozen=True)
 class PictureLook:
-    """How pictures look: title (the recording), width [pixels], range [m] (None: chosen from the first frame)."""
+    """How pictures look.
+
+    Attributes:
+        title: the recording.
+        size_px: width [pixels].
+        range_m: from the sensor to the edges [m]; None chooses it from the first frame.
+        most_m: the range that is chosen at most [m]: farther away the model sees nothing.
+    """
 
     title: str
     size_px: int
     range_m: float | None
+    most_m: float
 
 
 class FrameOutputs:
@@ -106,38 +117,35 @@ class FrameOutputs:
         folder: the results folder.
         look: of the pictures.
         pictures: write a bird's-eye PNG per frame.
-        movie: write a movie of these pictures.
+        movie: takes these pictures, too; closed with the rest.
     """
 
-    def __init__(self, folder: Path, look: PictureLook, *, pictures: bool, movie: Path | None) -> None:
-        self._boxes = JsonLinesWriter(folder / BOXES)
-        self._kitti = KittiTextWriter(folder / KITTI)
+    def __init__(self, folder: Path, look: PictureLook, *, pictures: bool, movie: MovieWriter | None) -> None:
         self._look, self._range_m = look, look.range_m
         self._picture_sinks: list[Callable[[str, Any], None]] = []
-        self._movie: Any = None
+        self._movie = movie
         if pictures:
             self._picture_folder = folder / PICTURES
             self._picture_folder.mkdir(exist_ok=True)
             self._picture_sinks.append(self._save_picture)
         if movie is not None:
-            from ...detector.view import MovieWriter
+            self._picture_sinks.append(lambda _, picture: movie.add(picture))
+        self._boxes = JsonLinesWriter(folder / BOXES)
+        self._kitti = KittiTextWriter(folder / KITTI)
 
-            self._movie = MovieWriter(movie)
-            self._picture_sinks.append(lambda _, picture: self._movie.add(picture))
-
-    def write(self, frame: Frame, detections: Detections, ground: float | None, milliseconds: float) -> None:
+    def write(self, frame: Frame, detections: Detections, milliseconds: float) -> None:
         """Write the boxes of one frame and, where wanted, its picture."""
-        self._boxes.write(frame, detections, ground=ground)
+        self._boxes.write(frame, detections)
         self._kitti.write(frame, detections)
         if self._picture_sinks:
-            self._draw(frame, detections, ground, milliseconds)
+            self._draw(frame, detections, milliseconds)
 
-    def _draw(self, frame: Frame, detections: Detections, ground: float | None, milliseconds: float) -> None:
+    def _draw(self, frame: Frame, detections: Detections, milliseconds: float) -> None:
         from ...detector.view import draw_birdseye
         from ...detector.view.birdseye import choose_range
 
         if self._range_m is None:  # the same for all frames, so that the movie does not zoom
-            self._range_m = choose_range(frame.points, detections)
+            self._range_m = choose_range(frame.points, detections, most=self._look.most_m)
         picture = draw_birdseye(
             frame.points,
             detections,
@@ -145,7 +153,6 @@ class FrameOutputs:
             size_px=self._look.size_px,
             title=f"{self._look.title} · {frame.frame_id}",
             note=f"{len(frame.points):,} points    {milliseconds:.0f} ms",
-            ground=ground,
         )
         for sink in self._picture_sinks:
             sink(frame.frame_id, picture)

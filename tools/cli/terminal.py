@@ -40,6 +40,11 @@ def show_note(message: str) -> None:
     notes.print(message)
 
 
+def count(number: int, noun: str) -> str:
+    """Return a number with its noun, such as "1 thread" or "2 threads"."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, names: int = 1) -> None:
     """Print a table to stdout: the first `names` columns to the left, the others to the right."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
