@@ -145,7 +145,7 @@ def _choose_writer(target: Path, name: str | None) -> Callable[[Path, Iterable[F
     if name is None and suffix and suffix not in _BY_SUFFIX:
         raise UsageError(
             f"{target}: no recording is written as {suffix}; the suffixes are {', '.join(_BY_SUFFIX)}, "
-            f"or give --format ({', '.join(WRITABLE)})"
+            f"or name the format with --to ({', '.join(WRITABLE)})"
         )
     chosen = name or _BY_SUFFIX.get(suffix, "kitti")
     if chosen in _WRITERS:
@@ -153,4 +153,4 @@ def _choose_writer(target: Path, name: str | None) -> Callable[[Path, Iterable[F
     if chosen in _ENCODERS:
         ending, encode = _ENCODERS[chosen]
         return partial(write_files, suffix=ending, encode=encode, single=suffix == ending)
-    raise UsageError(f"--format {chosen}: cannot be written; the formats are {', '.join(WRITABLE)}")
+    raise UsageError(f"--to {chosen}: cannot be written; the formats are {', '.join(WRITABLE)}")

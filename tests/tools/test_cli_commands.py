@@ -101,7 +101,7 @@ def test_simulate_writes_a_dataset_that_can_grow(colonnade) -> None:
 
 
 def test_simulate_writes_recordings(colonnade) -> None:
-    assert colonnade("simulate", "street", "--format", "kitti", "--sensor", "vlp16", "--frames", 1).code == 0
+    assert colonnade("simulate", "street", "--to", "kitti", "--sensor", "vlp16", "--frames", 1).code == 0
     (frame,) = open_recording("street")
     assert len(frame.points) > 5000
 

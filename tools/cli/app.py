@@ -21,7 +21,7 @@ _HELP = """Finds cars, people and cyclists in LiDAR recordings, on a small compu
 
 \b
 Examples:
-  colonnade detect drive.mcap                     boxes and a table in results/
+  colonnade detect drive.mcap                     boxes and a table
   colonnade detect kitti/velodyne --picture       and a picture of every frame
   colonnade detect drive.bag --movie drive.webp   and a movie
   colonnade convert kitti/velodyne drive.mcap     a recording for ROS tools
@@ -103,7 +103,8 @@ def _report(error: Exception) -> int:
         if error.errno == errno.EPIPE:
             _discard_output()
             return EXIT_INPUT
-        show_error(str(error))
+        named = error.filename is not None and error.strerror is not None
+        show_error(f"{error.filename}: {error.strerror}" if named else str(error))
         return EXIT_INPUT
     if isinstance(error, MemoryError):
         show_error("out of memory; try --limit, or close other programs")

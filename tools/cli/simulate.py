@@ -38,10 +38,10 @@ def simulate(
     kind: Annotated[
         str | None, typer.Option("--kind", metavar="NAME", help="Kind of scene; all kinds by default.")
     ] = None,
-    format: Annotated[
+    to: Annotated[
         str | None,
         typer.Option(
-            "--format",
+            "--to",
             metavar="NAME",
             help="dataset (with labels), or a recording: mcap, db3, bag, kitti, ...",
         ),
@@ -78,12 +78,12 @@ def simulate(
     """
     from ...runtime.errors import UsageError
 
-    chosen = format or (_DATASET if not out.suffix else None)
+    chosen = to or (_DATASET if not out.suffix else None)
     if interval is not None and not drive:
         raise UsageError("--interval is the time between the frames of a drive; add --drive")
     if chosen == _DATASET and (drive or compact):
         raise UsageError(
-            "--drive and --compact are for recordings; let OUT end in .mcap, or choose one with --format"
+            "--drive and --compact are for recordings; let OUT end in .mcap, or choose one with --to"
         )
     with terminal.progress_bar("simulating", frames, quiet=quiet) as progress:
         if chosen == _DATASET:
