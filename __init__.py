@@ -24,7 +24,7 @@ _PUBLIC = {
     "open_recording": ".detector.io",
     "ColonnadeError": ".runtime.errors",
 }
-__all__ = ["ColonnadeError", "Detections", "Detector", "Frame", "__version__", "load", "open_recording"]  # noqa: F822
+__all__ = ["ColonnadeError", "Detections", "Detector", "Frame", "__version__", "load", "open_recording"]
 
 
 def __getattr__(name: str) -> Any:

@@ -101,6 +101,10 @@ def test_every_module_opens_with_one_sentence_that_names_it(path: Path) -> None:
     assert len(sentence) > 12, f"{path}: the first line says nothing: {first_line!r}"
 
 
+# The process that makes batches serves the training alone, and ends itself there.
+MAY_EXIT = {Path("detector/train/loop.py"): ("os", "_exit")}
+
+
 @pytest.mark.parametrize("path", [path for path in FILES if path.parts[0] != "tools"], ids=str)
 def test_the_library_neither_prints_nor_exits(path: Path) -> None:
     for node in ast.walk(parse(path)):
@@ -111,9 +115,8 @@ def test_the_library_neither_prints_nor_exits(path: Path) -> None:
         if isinstance(node, ast.Name):
             assert node.id != "SystemExit", f"{path}:{node.lineno} uses SystemExit"
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-            assert (node.value.id, node.attr) not in {("sys", "exit"), ("os", "_exit")}, (
-                f"{path}:{node.lineno}"
-            )
+            forbidden = {("sys", "exit"), ("os", "_exit")} - {MAY_EXIT.get(path)}
+            assert (node.value.id, node.attr) not in forbidden, f"{path}:{node.lineno}"
 
 
 @pytest.mark.parametrize("path", FILES, ids=str)

@@ -51,5 +51,7 @@ def _drive(
     for index in range(count):
         seconds = index * interval
         x, y, z, yaw = scene.road_pose(speed * seconds)
-        scan = scan_scene(scene.advanced(seconds), sensor, seed * 1000 + index, pose=(x, y, yaw, z), unit=seed)
+        scan = scan_scene(
+            scene.advanced(seconds), sensor, seed * 1000 + index, pose=(x, y, yaw, z), unit=seed
+        )
         yield SimulatedFrame(Frame(scan.points, round(seconds * 1e9), f"{index:06d}", source), scan)

@@ -188,8 +188,8 @@ class SparseNetwork(nn.Module):
         self.layers = nn.ModuleList(SparseLayer(layer) for layer in architecture.layers)
 
     def forward(self, batch: Batch, dtype: torch.dtype = torch.bfloat16) -> Tensor:
-        outputs = {INPUT: self.encoder(batch)}
-        rows = outputs[INPUT]
+        rows: Tensor = self.encoder(batch)
+        outputs = {INPUT: rows}
         for spec, module, table in zip(self.architecture.layers, self.layers, batch.tables, strict=True):
             if len(spec.inputs) == 1:
                 rows = outputs[spec.inputs[0]]

@@ -19,7 +19,6 @@ from colonnade.detector.checkpoints import (
     Checkpoint,
     Manifest,
     find_model,
-    load_checkpoint,
     save_checkpoint,
 )
 from colonnade.detector.detector import STAGES, Detector, load
@@ -228,7 +227,7 @@ def test_damaged_models_are_refused(tmp_path, damage):
 def test_weights_that_do_not_fit_are_refused():
     checkpoint = make_checkpoint()
     wrong = LayerWeights(np.zeros((1, 1, 3, 3), np.float32), np.zeros(1, np.float32))
-    with pytest.raises(ModelError, match="block1.0"):
+    with pytest.raises(ModelError, match=r"block1\.0"):
         Detector(replace(checkpoint, layers=(wrong, *checkpoint.layers[1:])))
 
 

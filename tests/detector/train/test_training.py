@@ -144,7 +144,7 @@ def test_a_model_folder_round_trips(trained, tmp_path):
         ("name: x\nschedule: {batch: two}", "batch"),
         ("seed: 1", "name"),
         ("name: [", "YAML"),
-        ("name: x\ntraining_grid: {x_min: 0.0, y_min: 0.0, x_max: 1.0, y_max: 1.0, z_min: 0, z_max: 1, size: 0.3}", "whole"),
+        ("name: x\ntraining_grid: {x_min: 0, y_min: 0, x_max: 1, y_max: 1, z_min: 0, z_max: 1, size: 0.3}", "whole"),
     ],
 )  # fmt: skip
 def test_bad_configurations_are_refused(tmp_path, text, complaint):
