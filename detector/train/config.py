@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
@@ -14,6 +15,12 @@ from ..pillars import PillarGeometry
 from .augment import Augmentation
 
 T = TypeVar("T")
+
+
+def _demand(name: str, value: float, low: float, high: float = math.inf) -> None:
+    if not low <= value <= high:
+        span = f"{low:g} or more" if high == math.inf else f"{low:g} to {high:g}"
+        raise ConfigError(f"{name}: expected {span}, got {value}")
 
 
 @dataclass(frozen=True)
@@ -32,6 +39,11 @@ class Pool:
     seed: int = 1_000_000
     start_with: int = 400
 
+    def __post_init__(self) -> None:
+        _demand("pool.scans", self.scans, 1)
+        _demand("pool.seed", self.seed, 0)
+        _demand("pool.start_with", self.start_with, 1)
+
 
 @dataclass(frozen=True)
 class RealFrames:
@@ -45,6 +57,9 @@ class RealFrames:
 
     dataset: str = ""
     share: float = 0.0
+
+    def __post_init__(self) -> None:
+        _demand("real.share", self.share, 0, 1)
 
 
 @dataclass(frozen=True)
@@ -77,6 +92,14 @@ class Schedule:
     validate_every: int = 1000
     start_from: str = ""
 
+    def __post_init__(self) -> None:
+        for name in ("samples", "batch", "checkpoint_every"):
+            _demand(f"schedule.{name}", getattr(self, name), 1)
+        for name in ("learning_rate", "weight_decay", "clip", "validate_every"):
+            _demand(f"schedule.{name}", getattr(self, name), 0)
+        for name in ("warm_up", "frozen_norm", "average"):
+            _demand(f"schedule.{name}", getattr(self, name), 0, 1)
+
     @property
     def steps(self) -> int:
         """Steps in all."""
@@ -106,6 +129,12 @@ class TrainingConfig:
     schedule: Schedule = field(default_factory=Schedule)
     augmentation: Augmentation = field(default_factory=Augmentation)
 
+    def __post_init__(self) -> None:
+        _demand("seed", self.seed, 0)
+        _demand("score", self.score, 0, 1)
+        if not self.classes or not all(isinstance(name, str) for name in self.classes):
+            raise ConfigError(f"classes: expected names, got {list(self.classes)}")
+
 
 def _build(kind: type[T], source: Any, where: str) -> T:
     if not isinstance(source, dict):
@@ -127,10 +156,10 @@ def _build(kind: type[T], source: Any, where: str) -> T:
         elif isinstance(value, list):
             values[key] = tuple(value)
         else:
-            raise ConfigError(f"{where}.{key}: expected {hint}, got {value!r}")
+            raise ConfigError(f"{where}.{key}: expected {getattr(hint, '__name__', hint)}, got {value!r}")
     try:
         return kind(**values)
-    except TypeError as error:
+    except (TypeError, ConfigError) as error:
         raise ConfigError(f"{where}: {error}") from error
 
 
@@ -144,5 +173,6 @@ def read_config(path: str | Path) -> TrainingConfig:
     try:
         source = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: cannot be read as YAML: {error}") from error
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"{path}: cannot be read as YAML: {reason}") from error
     return _build(TrainingConfig, source, path.name)

@@ -28,7 +28,7 @@ from .config import Pool, TrainingConfig, read_config
 from .export import describe_model, fold_network
 from .losses import Losses, TargetBatch, compute_losses
 from .network import Batch, SparseNetwork
-from .pool import fill_pool, list_pool, load_real, stream_scans
+from .pool import fill_pool, list_pool, load_real, open_real, stream_scans
 from .samples import stream_batches
 from .validation import Validation, validate
 
@@ -189,8 +189,10 @@ def train_model(
 
     Raises:
         ConfigError: the configuration or a checkpoint cannot be used.
+        DatasetError: the real dataset is missing.
     """
     config = read_config(config_path)
+    open_real(config.real)  # its absence must not be found out by the process that makes batches
     folder = Path(output) if output is not None else Path("runs") / config.name
     folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ...runtime.errors import ConfigError
 from ..boxes import bev_iou, points_in_boxes
-from ..evaluate import GroundTruth, open_dataset
+from ..evaluate import Dataset, GroundTruth, open_dataset
 from ..simulate.datasets import load_scan, save_scan
 from ..simulate.scan import Scan, scan_scene
 from ..simulate.scene import build_scene
@@ -79,21 +79,31 @@ def drop_twins(objects: GroundTruth) -> GroundTruth:
     return GroundTruth(objects.boxes[kept], tuple(objects.labels[k] for k in kept), objects.num_points[kept])
 
 
-def load_real(real: RealFrames) -> list[LabelledScan]:
-    """Return all frames of the real dataset, with the owner of each point found from the boxes.
+def open_real(real: RealFrames) -> Dataset | None:
+    """Open the real dataset; None where none is wanted.
 
     Raises:
         ConfigError: the dataset's environment variable is not set.
+        DatasetError: there is no labelled dataset.
     """
     if not real.dataset or real.share <= 0:
-        return []
+        return None
     path = os.path.expandvars(real.dataset)
     if "$" in path:
         raise ConfigError(
             f"real.dataset is '{real.dataset}': set that environment variable to the dataset's folder"
         )
+    return open_dataset(path)
+
+
+def load_real(real: RealFrames) -> list[LabelledScan]:
+    """Return all frames of the real dataset, with the owner of each point found from the boxes.
+
+    Raises:
+        ConfigError, DatasetError: as `open_real`.
+    """
     scans = []
-    for item in open_dataset(path):
+    for item in open_real(real) or ():
         points = np.ascontiguousarray(item.frame.points[:, :3])
         objects = drop_twins(item.objects)
         boxes = objects.boxes.astype(np.float64)

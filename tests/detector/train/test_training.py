@@ -20,7 +20,7 @@ from colonnade.detector.train.config import TrainingConfig, read_config  # noqa:
 from colonnade.detector.train.export import describe_model, fold_network  # noqa: E402
 from colonnade.detector.train.network import GatherMultiply, LayerTable, SparseNetwork  # noqa: E402
 from colonnade.detector.train.samples import collate_inputs, trace_rules  # noqa: E402
-from colonnade.runtime.errors import ConfigError  # noqa: E402
+from colonnade.runtime.errors import ConfigError, DatasetError  # noqa: E402
 from colonnade.runtime.sparse import PillarGrid  # noqa: E402
 
 AGREEMENT = 1e-4  # of the largest output: torch and the sparse engine on real frames
@@ -142,6 +142,11 @@ def test_a_model_folder_round_trips(trained, tmp_path):
         ("[1, 2]", "mapping"),
         ("name: x\nspeed: 3", "unknown keys"),
         ("name: x\nschedule: {batch: two}", "batch"),
+        ("name: x\nschedule: {batch: 0}", "schedule.batch: expected 1 or more, got 0"),
+        ("name: x\nschedule: {warm_up: 1.5}", "schedule.warm_up: expected 0 to 1"),
+        ("name: x\npool: {scans: 0}", "pool.scans"),
+        ("name: x\nreal: {share: .nan}", "real.share"),
+        ("name: x\nclasses: []", "classes"),
         ("seed: 1", "name"),
         ("name: [", "YAML"),
         ("name: x\ntraining_grid: {x_min: 0, y_min: 0, x_max: 1, y_max: 1, z_min: 0, z_max: 1, size: 0.3}", "whole"),
@@ -152,6 +157,14 @@ def test_bad_configurations_are_refused(tmp_path, text, complaint):
     path.write_text(text)
     with pytest.raises(ConfigError, match=complaint):
         read_config(path)
+
+
+def test_a_missing_real_dataset_is_refused_before_anything_is_written(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("name: x\nreal: {dataset: nowhere, share: 0.5}")
+    with pytest.raises(DatasetError, match="nowhere"):
+        train_model(path, output=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_missing_configuration_is_refused(tmp_path):
