@@ -62,11 +62,8 @@ def decode_boxes(
     """Return boxes (M, 7), z above the ground, from regressions (M, REGRESSION) at cells (M, 2) row, column."""
     x = geometry.x_min + (coords[:, 1] + 0.5 + at[:, 0]) * cell
     y = geometry.y_min + (coords[:, 0] + 0.5 + at[:, 1]) * cell
-    yaw = (
-        np.arctan2(at[:, 6], at[:, 7]) / 2
-    )  # within a quarter turn of +x; the direction bit tells front from back
-    forward = np.where(np.cos(yaw) > 0, at[:, 8] > 0, at[:, 8] <= 0)
-    yaw = np.where(forward, yaw, yaw + np.pi)
+    axis = np.arctan2(at[:, 6], at[:, 7]) / 2  # within a quarter turn of +x
+    yaw = np.where(at[:, 8] > 0, axis, axis + np.pi)  # the direction bit tells front from back
     yaw = (yaw + np.pi) % (2 * np.pi) - np.pi
     size = np.exp(np.clip(at[:, 3:6], -3.0, 3.5))
     return np.column_stack([x, y, at[:, 2], size, yaw]).astype(np.float32)

@@ -23,6 +23,15 @@ def find_lowest(points: NDArray[np.float32], fine: int) -> NDArray[np.float32]:
     return lowest
 
 
+def collect_candidates(lowest: NDArray[np.float32], fine: int) -> NDArray[np.float32]:
+    """Twin of ground.collect_candidates."""
+    cells = lowest.reshape(CELLS, fine, CELLS, fine).swapaxes(1, 2).reshape(CELLS, CELLS, fine * fine)
+    count = np.isfinite(cells).sum(axis=2)
+    ordered = np.sort(cells, axis=2)  # inf, an empty fine cell, comes last
+    quartile = np.take_along_axis(ordered, (count // 4)[:, :, None], axis=2)[:, :, 0]
+    return np.where(count >= 2, quartile, np.float32(np.nan)).astype(np.float32)
+
+
 def interpolate_heights(heights: NDArray[np.float32], xy: NDArray[np.float32]) -> NDArray[np.float64]:
     """Twin of ground.interpolate_heights, (N,)."""
     place = np.clip((xy[:, ::-1].astype(np.float64) + HALF) / CELL - 0.5, 0.0, CELLS - 1.001)

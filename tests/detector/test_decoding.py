@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from colonnade.detector import reference
+from colonnade.detector import decoding, reference
 from colonnade.detector.decoding import decode, decode_boxes, find_peaks
 from colonnade.detector.ground import CELLS, GroundMap
 from colonnade.detector.pillars import PillarGeometry
@@ -78,6 +78,63 @@ def test_boxes_come_with_the_ground_sorted_and_suppressed_per_class():
     assert len(decode(grid, GRID, CELL, CLASSES, FLAT, 0.999)) == 0
 
 
+@pytest.mark.parametrize(("shift", "label", "left"), [(2.2, 0, 1), (3.3, 0, 2), (0.7, 1, 2)])
+def test_boxes_of_a_class_that_overlap_by_more_than_a_fifth_are_one(shift, label, left):
+    coords, features = make_head()
+    for index, x, kind, logit in ((0, 0.3, 0, 3.0), (int(shift / CELL) + 1, 0.3 + shift, label, 2.0)):
+        write_box(features, coords, 20 * 40 + 20 + index, (x, 0.3, 0.8, 4.0, 1.8, 1.5, 0.0), kind, logit)
+    found = decode(PillarGrid.from_coords(coords, features, (40, 40)), GRID, CELL, CLASSES, FLAT, 0.3)
+    assert len(found) == left
+    assert found.boxes[0, 0] == pytest.approx(0.3, abs=1e-4)
+
+
+def make_crowd(spacing: int) -> PillarGrid:
+    """Return a head's output with a person in every `spacing`-th cell, each a little surer than the one before."""
+    coords, features = make_head()
+    chosen = np.flatnonzero((coords % spacing == 0).all(axis=1))
+    for rank, index in enumerate(chosen):
+        x, y = GRID.x_min + (coords[index, ::-1] + 0.5) * CELL
+        write_box(features, coords, index, (x, y, 0.9, 0.5, 0.5, 1.8, 0.0), 1, 1.0 + 0.01 * rank)
+    return PillarGrid.from_coords(coords, features, (40, 40))
+
+
+def test_a_crowd_is_found_and_the_surest_are_kept(monkeypatch):
+    everyone = decode(make_crowd(2), GRID, CELL, CLASSES, FLAT, 0.3)
+    assert len(everyone) == 400
+    monkeypatch.setattr(decoding, "MOST", 30)
+    surest = decode(make_crowd(2), GRID, CELL, CLASSES, FLAT, 0.3)
+    np.testing.assert_array_equal(surest.boxes, everyone.boxes[:30])
+
+
+@pytest.mark.parametrize("threshold", [0.3, 0.5, 0.7])
+def test_the_threshold_counts_for_the_score_that_is_given(threshold):
+    coords, features = make_head()
+    rng = np.random.default_rng(2)
+    for index in np.flatnonzero((coords % 4 == 0).all(axis=1)):
+        write_box(features, coords, index, (0.0, 0.0, 0.9, 0.1, 0.1, 1.8, 0.0), 1, rng.uniform(-2, 4))
+        features[index, :] += np.where(np.arange(12) == 11, rng.uniform(-14, 0), 0)  # any quality
+        features[index, 2:4] = 0  # in its own cell
+    grid = PillarGrid.from_coords(coords, features, (40, 40))
+    everything = decode(grid, GRID, CELL, CLASSES, FLAT, 0.0)
+    expected = everything.scores[everything.scores >= threshold]
+    assert 0 < len(expected) < 100
+    np.testing.assert_array_equal(decode(grid, GRID, CELL, CLASSES, FLAT, threshold).scores, expected)
+
+
+def test_boxes_stand_on_the_ground_below_them():
+    slope = GroundMap(np.tile(np.linspace(-3, 3, CELLS, dtype=np.float32), (CELLS, 1)), 0.0)
+    found = decode(make_crowd(4), GRID, CELL, CLASSES, slope, 0.3)
+    np.testing.assert_allclose(found.boxes[:, 2], 0.9 + slope.at(found.boxes[:, :2]), atol=1e-4)
+    assert np.ptp(found.boxes[:, 2]) > 1.0
+
+
+@pytest.mark.parametrize(("bit", "yaw"), [(1.0, np.pi / 2), (-1.0, -np.pi / 2)])
+def test_a_quarter_turn_keeps_its_direction(bit, yaw):
+    at = np.array([[0, 0, 0, 1, 1, 1, 0, -1, bit, 0]], np.float32)  # sin 2 yaw = 0, cos 2 yaw = -1
+    found = decode_boxes(at, np.zeros((1, 2), np.int32), GRID, CELL)[0, 6]
+    assert found == pytest.approx(yaw, abs=1e-6)
+
+
 def test_no_active_cell_gives_no_boxes():
     grid = PillarGrid.from_coords(np.zeros((0, 2), np.int32), np.zeros((0, 12), np.float32), (40, 40))
     assert len(decode(grid, GRID, CELL, CLASSES, FLAT, 0.0)) == 0
@@ -88,4 +145,5 @@ def test_wild_regressions_stay_finite():
     features[7] = 1e6
     found = decode(PillarGrid.from_coords(coords, features, (40, 40)), GRID, CELL, CLASSES, FLAT, 0.5)
     assert np.isfinite(found.boxes).all()
+    assert (found.boxes[:, 3:6] < 34).all()
     assert pytest.approx(1.0, abs=1e-3) == found.scores[0]

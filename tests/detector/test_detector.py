@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from safetensors.numpy import load_file, save_file
 
 import colonnade
 from colonnade.detector.architecture import Architecture, Layer, Widths, build_architecture
@@ -169,8 +171,20 @@ def test_a_model_folder_round_trips(tmp_path, street):
     checkpoint = make_checkpoint()
     save_checkpoint(checkpoint, tmp_path / "model")
     assert {p.name for p in (tmp_path / "model").iterdir()} == {MANIFEST, WEIGHTS}
-    assert_equal(load(tmp_path / "model").detect(street), Detector(checkpoint).detect(street))
+    loaded = load(tmp_path / "model")
+    assert_equal(loaded.detect(street), Detector(checkpoint).detect(street))
+    assert replace(loaded.manifest, sha256="") == checkpoint.manifest
     assert colonnade.load(tmp_path / "model").classes == CLASSES
+
+
+def test_a_model_that_cannot_be_written_leaves_nothing_behind(tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError("no space left")
+
+    monkeypatch.setattr("os.replace", fail)
+    with pytest.raises(OSError, match="no space"):
+        save_checkpoint(make_checkpoint(), tmp_path / "model")
+    assert list((tmp_path / "model").iterdir()) == []
 
 
 def test_a_missing_model_names_those_there_are(tmp_path):
@@ -229,6 +243,38 @@ def test_weights_that_do_not_fit_are_refused():
     wrong = LayerWeights(np.zeros((1, 1, 3, 3), np.float32), np.zeros(1, np.float32))
     with pytest.raises(ModelError, match=r"block1\.0"):
         Detector(replace(checkpoint, layers=(wrong, *checkpoint.layers[1:])))
+
+
+def test_a_bias_that_does_not_fit_is_refused():
+    checkpoint = make_checkpoint()
+    wrong = replace(checkpoint.layers[0], bias=np.zeros(1, np.float32))
+    with pytest.raises(ModelError, match=r"block1\.0"):
+        Detector(replace(checkpoint, layers=(wrong, *checkpoint.layers[1:])))
+
+
+def test_weights_of_another_type_are_refused(tmp_path):
+    save_checkpoint(make_checkpoint(), tmp_path)
+    tensors = {name: value.astype(np.float64) for name, value in load_file(tmp_path / WEIGHTS).items()}
+    save_file(tensors, tmp_path / WEIGHTS)
+    digest = hashlib.sha256((tmp_path / WEIGHTS).read_bytes()).hexdigest()
+    edit_manifest("sha256", digest)(tmp_path)
+    with pytest.raises(ModelError, match="float64"):
+        load(tmp_path)
+
+
+def test_the_ground_that_was_used_comes_with_the_boxes(detector, street):
+    assert detector.detect(street).ground == pytest.approx(-1.7, abs=0.1)
+    assert detector.detect(street, ground=-1.5).ground == -1.5
+    assert detector.detect(street[:0]).ground is None
+    with pytest.raises(UsageError, match="ground"):
+        detector.detect(street, ground=float("nan"))
+
+
+def test_a_known_ground_is_used(detector):
+    rng = np.random.default_rng(3)  # nothing but roofs: the frame cannot tell where the ground is
+    roofs = np.column_stack([rng.uniform(-20, 20, (3000, 2)), rng.normal(0.0, 0.02, 3000)]).astype(np.float32)
+    on_ground, above = detector.detect(roofs, score=0.0), detector.detect(roofs, score=0.0, ground=-1.7)
+    assert len(on_ground) != len(above) or not np.array_equal(on_ground.boxes, above.boxes)
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,15 @@ from hypothesis.extra import numpy as hnp
 from colonnade.detector import reference
 from colonnade.detector.ground import (
     _FINE,
+    CELL,
     CELLS,
+    HALF,
     GroundMap,
+    collect_candidates,
     estimate_ground,
     estimate_ground_height,
     find_lowest,
+    fit_plane,
 )
 
 clouds = hnp.arrays(
@@ -38,6 +42,15 @@ def test_lowest_points_equal_the_twin(points):
 
 
 @settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**31), st.floats(0, 1))
+def test_candidates_equal_the_twin(seed, density):
+    rng = np.random.default_rng(seed)
+    lowest = rng.normal(-1.7, 0.5, (CELLS * _FINE, CELLS * _FINE)).astype(np.float32)
+    lowest[rng.random(lowest.shape) >= density] = np.inf
+    np.testing.assert_array_equal(collect_candidates(lowest), reference.collect_candidates(lowest, _FINE))
+
+
+@settings(max_examples=60, deadline=None)
 @given(
     hnp.arrays(np.float32, st.tuples(st.integers(0, 40), st.just(2)), elements=st.floats(-200, 200, width=32))
 )
@@ -55,6 +68,39 @@ def test_planes_are_found(height, slope):
     assert ground.level == pytest.approx(height, abs=0.12)
     where = np.array([[0, 0], [20, 5], [-30, 10], [35, -20]], np.float32)
     np.testing.assert_allclose(ground.at(where), height + slope * where[:, 0], atol=0.2)
+
+
+@pytest.mark.parametrize("slopes", [(0.06, -0.05), (-0.05, 0.06)])
+def test_a_slope_goes_on_where_nothing_is_seen(slopes):
+    points = make_plane(np.random.default_rng(5), -1.73)
+    points[:, 2] += points[:, :2] @ np.array(slopes, np.float32)
+    unseen = (np.abs(points[:, 1]) > 17) & (np.abs(points[:, 1]) < 30)
+    ground = estimate_ground(points[~unseen])
+    where = np.array([[0, 24], [10, -24], [-10, 24], [5, 38]], np.float32)
+    np.testing.assert_allclose(ground.at(where), -1.73 + where @ np.array(slopes), atol=0.4)
+
+
+def test_a_pit_is_not_ground():
+    points = make_plane(np.random.default_rng(6), -1.73)
+    pit = (np.abs(points[:, 0] - 22) < 4.5) & (np.abs(points[:, 1] - 2) < 4.5)
+    points[pit, 2] -= 3.0
+    np.testing.assert_allclose(estimate_ground(points).at(np.array([[22, 2]], np.float32)), -1.73, atol=0.1)
+
+
+def test_uneven_cells_are_smoothed():
+    points = make_plane(np.random.default_rng(7), -1.73)
+    row, column = ((points[:, 1] + HALF) // CELL), ((points[:, 0] + HALF) // CELL)
+    points[:, 2] += np.where((row + column) % 2 == 0, 0.1, -0.1).astype(np.float32)
+    inner = estimate_ground(points).heights[6:-6, 6:-6]
+    assert np.ptp(inner) < 0.12
+
+
+def test_a_bus_beside_the_sensor_does_not_tilt_the_plane():
+    candidates = np.full((CELLS, CELLS), -1.73, np.float32)
+    candidates[CELLS // 2 + 1 : CELLS // 2 + 3, CELLS // 2 - 3 : CELLS // 2 + 4] += 1.2
+    height, *slopes = fit_plane(candidates)
+    assert height == pytest.approx(-1.73, abs=0.05)
+    assert np.abs(slopes).max() < 0.01
 
 
 def test_cars_and_walls_are_not_ground():
@@ -81,6 +127,12 @@ def test_a_known_level_is_kept_where_nothing_is_seen():
     ground = estimate_ground(np.zeros((0, 3), np.float32), level=-2.1)
     np.testing.assert_allclose(ground.heights, -2.1, atol=1e-5)
     assert estimate_ground(np.zeros((0, 3), np.float32)).level == 0.0
+
+
+def test_a_known_level_is_reported_and_what_is_seen_around_it_stays():
+    ground = estimate_ground(make_plane(np.random.default_rng(8), -1.73), level=-1.6)
+    assert ground.level == -1.6
+    np.testing.assert_allclose(ground.heights, -1.73, atol=0.1)
 
 
 def test_real_frames_stand_where_their_datasets_say(kitti_points, pandaset_points):

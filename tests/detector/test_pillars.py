@@ -82,6 +82,12 @@ def test_heights_are_measured_above_the_ground():
     np.testing.assert_allclose(pillars.point_features[:, 2], [0.0, 1.0], atol=1e-5)
 
 
+def test_a_height_of_100_metres_is_absurd():
+    ground = GroundMap(np.full((CELLS, CELLS), -99.5, np.float32), -99.5)
+    points = np.array([[1, 1, -99.4], [1, 1, -100.1], [1, 1, -96.0]], np.float32)
+    assert pillarise(points, ground, GRID).order.tolist() == [0, 2]
+
+
 def test_a_strided_view_gives_the_same_pillars():
     points = np.random.default_rng(4).uniform(-6, 6, (50, 8)).astype(np.float32)
     view = points[::2, ::2]
