@@ -121,6 +121,18 @@ def test_the_threshold_counts_for_the_score_that_is_given(threshold):
     np.testing.assert_array_equal(decode(grid, GRID, CELL, CLASSES, FLAT, threshold).scores, expected)
 
 
+def test_the_score_is_a_mean_of_heat_and_quality():
+    coords, features = make_head()
+    write_box(features, coords, 820, (0.3, 0.3, 0.8, 4.0, 1.8, 1.5, 0.0), 0, 1.0)
+    features[820, 11] = -0.5
+    (score,) = decode(
+        PillarGrid.from_coords(coords, features, (40, 40)), GRID, CELL, CLASSES, FLAT, 0.1
+    ).scores
+    heat, quality, share = 1 / (1 + np.exp(-1.0)), 1 / (1 + np.exp(0.5)), decoding.QUALITY_SHARE
+    assert 0 < share < 1
+    assert score == pytest.approx(heat ** (1 - share) * quality**share, abs=1e-6)
+
+
 def test_boxes_stand_on_the_ground_below_them():
     slope = GroundMap(np.tile(np.linspace(-3, 3, CELLS, dtype=np.float32), (CELLS, 1)), 0.0)
     found = decode(make_crowd(4), GRID, CELL, CLASSES, slope, 0.3)

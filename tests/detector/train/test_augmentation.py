@@ -137,6 +137,19 @@ def test_a_pasted_person_stands_on_the_road_and_hides_what_is_behind(floor):
     ).any()  # what is behind it is not; its head hides more than 18 m
 
 
+def test_what_stands_before_a_pasted_person_stays():
+    street = make_street()
+    turn = np.linspace(-np.pi, np.pi, 3000, endpoint=False)
+    fence = np.column_stack([5 * np.cos(turn), 5 * np.sin(turn), np.full(3000, -0.5)]).astype(np.float32)
+    nobody = np.full(len(street.points) + 3000, -1, np.int32)
+    fenced = LabelledScan(
+        np.concatenate([street.points, fence]), np.zeros(len(nobody), np.int16), nobody, street.boxes, ()
+    )
+    result = paste_objects(fenced, [make_person()], np.random.default_rng(4))
+    assert result.labels == ("pedestrian",)
+    assert (result.points[:, 2] == np.float32(-0.5)).sum() == 3000
+
+
 @pytest.mark.parametrize("floor", [-0.6, -2.8])
 def test_nobody_is_pasted_high_above_or_below_the_road(floor):
     assert not paste_objects(make_street(), [make_person(floor=floor)], np.random.default_rng(4)).labels

@@ -100,8 +100,10 @@ def test_small_errors_of_a_box_count_in_full_and_by_share():
         torch.tensor([1.0, 0.5]),
     )
     output[2, 3:] = output[3, 3:]
-    output[2, 5] = target.boxes[0, 2]
-    assert float(measure(output, many).box) == pytest.approx(whole / 1.5, rel=1e-3)
+    output[2, 5] = target.boxes[0, 2] + 0.6
+    assert float(measure(output, many).box) == pytest.approx(
+        (whole + 0.5 * 1.5 * (0.6 - 0.025)) / 1.5, rel=1e-3
+    )
 
 
 def test_no_object_at_all_gives_finite_losses():

@@ -60,6 +60,13 @@ def test_each_lookalike_silences_its_classes_in_its_footprint_only(label, quiet)
         assert np.abs(across).max() < 1.33
 
 
+def test_a_centre_in_a_silent_footprint_is_demanded_all_the_same():
+    boxes = [[0.32, 0.32, 1, 4.2, 1.8, 1.5, 0.0], [1.0, 0.32, 1, 8.0, 2.4, 3.0, 0.0]]
+    _, heat, weight = build(boxes, ("car", "truck"))
+    assert heat[40, 40, 0] == weight[40, 40, 0] == 1.0
+    assert weight[40, 42, 0] == 0.0
+
+
 def test_the_heatmap_is_a_gaussian_along_the_box():
     _, heat, _ = build([[0.32, 0.32, 1, 8.0, 1.6, 1.5, np.pi / 4]], ("car",))  # the centre of cell 40, 40
     assert heat[40, 40, 0] == 1.0
