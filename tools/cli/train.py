@@ -34,7 +34,7 @@ def train(
 
     \b
     Example:
-      colonnade train configs/default.yaml
+      colonnade train training/default.yaml
 
     Writes the checkpoint, the learning curve (curve.jsonl) and the model folder. Ctrl-C saves the checkpoint;
     the same command goes on from there.
