@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..runtime.errors import UsageError
+from ..runtime.memory import keep_heap_steady
 from ..runtime.sparse import PillarGrid
 from ..runtime.threads import resolve_threads, thread_budget
 from .checkpoints import Checkpoint, Manifest, find_model, load_checkpoint
@@ -49,6 +50,7 @@ class Detector:
     def __init__(self, checkpoint: Checkpoint, *, threads: int | None = None) -> None:
         self.manifest: Manifest = checkpoint.manifest
         self.threads = resolve_threads(threads)
+        keep_heap_steady()
         self._encoder = checkpoint.encoder
         self._network = Network(checkpoint.manifest.architecture, checkpoint.layers)
 
