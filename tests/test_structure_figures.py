@@ -58,3 +58,11 @@ def test_readme_shows_the_measured_speed():
     speed = read("speed-detect")
     assert f"{speed['frames_per_second']:.1f} frames/s" in README
     assert f"{speed['points_per_frame']:,.0f} points" in README
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_engine_page_shows_the_measured_layers(threads):
+    page = (ROOT / "docs" / "engine.md").read_text(encoding="utf-8")
+    for layer in read(f"speed-engine-{threads}")["layers"]:
+        assert f"{layer['total_ms']:.2f} | {layer['speedup']:.2f}×" in page
+        assert layer["speedup"] >= 1.0, "slower than spconv"
