@@ -13,7 +13,7 @@ RECORDING   ?= demo/street.mcap
 DEMO_OUTPUT ?= results/demo
 PYTEST_ARGS ?=
 PIP         := $(BIN)/python -m pip --disable-pip-version-check --quiet
-export COLONNADE_DATA ?= ../shared/data
+export COLONNADE_DATA ?= $(abspath ../shared/data)
 
 .PHONY: demo test lint clean
 

@@ -26,7 +26,7 @@ from colonnade.detector.frames import Frame
 from colonnade.runtime.errors import DatasetError
 
 CLASSES = ("car", "pedestrian", "cyclist")
-DATA = Path(os.environ.get("COLONNADE_DATA", Path(__file__).parents[2].parent / "shared" / "data"))
+DATA = Path(os.environ.get("COLONNADE_DATA", Path(__file__).parents[2].parent / "shared" / "data")).resolve()
 
 
 def make_detections(count: int, seed: int = 0) -> Detections:

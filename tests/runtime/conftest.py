@@ -24,7 +24,7 @@ def find_pillars(path: Path) -> np.ndarray:
 def kitti_pillars() -> dict[str, np.ndarray]:
     """Pillars of two full frames (front half) and of two camera-view crops, by name, on GRID_SHAPE."""
     default = Path(__file__).parents[3] / "shared" / "data"
-    folder = Path(os.environ.get("COLONNADE_DATA", default)) / "kitti_object" / "training"
+    folder = Path(os.environ.get("COLONNADE_DATA", default)).resolve() / "kitti_object" / "training"
     if not folder.is_dir():
         pytest.skip(f"no KITTI frames in {folder}; set COLONNADE_DATA to the folder of real data")
     names = ("velodyne/000000", "velodyne/000004", "velodyne_reduced/000008", "velodyne_reduced/000134")

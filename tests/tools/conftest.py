@@ -32,7 +32,9 @@ class Outcome:
 @pytest.fixture(scope="session")
 def data_folder() -> Path:
     """Return the folder of real data."""
-    folder = Path(os.environ.get("COLONNADE_DATA", Path(__file__).parents[2].parent / "shared" / "data"))
+    folder = Path(
+        os.environ.get("COLONNADE_DATA", Path(__file__).parents[2].parent / "shared" / "data")
+    ).resolve()
     if not folder.is_dir():
         pytest.skip(f"no real data in {folder}; set COLONNADE_DATA to its folder")
     return folder

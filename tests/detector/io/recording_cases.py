@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from colonnade.detector.frames import Frame
 from colonnade.detector.io import write_recording
 
-DATA = Path(os.environ.get("COLONNADE_DATA", Path(__file__).resolve().parents[3] / ".." / "shared" / "data"))
+DATA = Path(os.environ.get("COLONNADE_DATA", Path(__file__).parents[3].parent / "shared" / "data")).resolve()
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"no real data at {DATA}; set COLONNADE_DATA")
 
 F32 = NDArray[np.float32]
