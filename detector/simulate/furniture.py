@@ -214,6 +214,16 @@ def _board(dice: Dice, spot: Spot) -> None:
         spot.post(1.5, 0.04, Material.METAL, x=x)
 
 
+def _panel(dice: Dice, spot: Spot) -> None:
+    """A panel of any shape, leaning or upright, at the height of a person's body."""
+    width, height, low = dice.uniform(0.35, 1.0), dice.uniform(0.4, 1.1), dice.uniform(0.0, 1.2)
+    thick, turn = dice.uniform(0.02, 0.25), dice.uniform(-np.pi, np.pi)
+    taper = (dice.uniform(0.3, 1.0), dice.uniform(0.3, 1.0))
+    spot.box(width, thick, height, Material.SIGN, z=low, yaw=turn, taper=taper)
+    if low > 0.1:
+        spot.post(low, dice.uniform(0.02, 0.06), Material.METAL)
+
+
 def _bench(dice: Dice, spot: Spot) -> None:
     spot.box(1.7, 0.45, 0.06, Material.WALL, z=0.42)
     for x in (-0.65, 0.65):
@@ -279,6 +289,7 @@ _SMALL: tuple[tuple[Build, tuple[float, float], float], ...] = (
     (_statue, (0.9, 0.9), 0.6),
     (_cones, (1.6, 0.9), 1.0),
     (_board, (1.8, 0.6), 1.0),
+    (_panel, (0.8, 0.8), 1.2),
     (_bench, (1.8, 0.6), 1.0),
     (_ventilation, (0.7, 0.7), 0.5),
     (_planter, (0.9, 0.9), 1.6),

@@ -45,6 +45,7 @@ class Augmentation:
         thin_beams: chance to drop beams (every k-th, or a random subset).
         thin_azimuth: chance to keep only every 2nd or 3rd azimuth step.
         drop_points: chance to drop 0..40 % of the points.
+        hide: chance to hide parts of some objects, as a thing near the sensor would.
         crop_view: chance to keep only a forward sector, as in camera-view recordings.
         paste: mean number of people and cyclists pasted from other scans.
         carrier: chance to add returns from the carrying vehicle's own roof, bonnet or rack.
@@ -56,6 +57,7 @@ class Augmentation:
     thin_beams: float = 0.3
     thin_azimuth: float = 0.15
     drop_points: float = 0.25
+    hide: float = 0.35
     crop_view: float = 0.2
     paste: float = 4.0
     carrier: float = 0.4
@@ -188,6 +190,42 @@ def thin_scan(scan: LabelledScan, settings: Augmentation, rng: np.random.Generat
         keep &= np.floor(azimuth / 0.003).astype(np.int64) % step == 0
     if rng.random() < settings.drop_points:
         keep &= rng.random(len(scan.points)) < rng.uniform(0.6, 1.0)
+    return scan.keep(keep)
+
+
+def hide_parts(scan: LabelledScan, rng: np.random.Generator) -> LabelledScan:
+    """Hide one end, the lower or the upper part of one to six objects, and all that lies behind that part.
+
+    The thing in the way stands somewhere between the sensor and the object and gives no return itself.
+    """
+    seen = np.flatnonzero(scan.count_points() >= 10)
+    if not len(seen):
+        return scan
+    distance = np.hypot(scan.points[:, 0], scan.points[:, 1]) + 1e-6
+    azimuth = np.arctan2(scan.points[:, 1], scan.points[:, 0])
+    slope = scan.points[:, 2] / distance
+    keep = np.ones(len(scan.points), bool)
+    for k in rng.choice(seen, min(len(seen), int(rng.integers(1, 7))), replace=False):
+        own = scan.owners == k
+        middle = np.arctan2(scan.boxes[k, 1], scan.boxes[k, 0])
+        across = (azimuth - middle + np.pi) % (2 * np.pi) - np.pi
+        left, right = across[own].min(), across[own].max()
+        part = rng.uniform(0.25, 0.8)
+        behind = distance > distance[own].min() * rng.uniform(0.4, 0.98)
+        if rng.random() < 0.5:  # one end
+            cut = left + part * (right - left)
+            wedge = (across > left - 0.02) & (across < cut)
+            if rng.random() < 0.5:
+                cut = right - part * (right - left)
+                wedge = (across > cut) & (across < right + 0.02)
+        else:
+            wedge = (across > left - 0.02) & (across < right + 0.02)
+            low, high = slope[own].min(), slope[own].max()
+            if rng.random() < 0.8:  # the lower part, as behind a parked car
+                wedge &= slope < low + part * (high - low)
+            else:
+                wedge &= slope > high - part * (high - low)
+        keep &= ~(wedge & behind)
     return scan.keep(keep)
 
 

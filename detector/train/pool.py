@@ -21,6 +21,7 @@ from .config import Pool, RealFrames
 
 _OFTEN = 0.3  # share of HDL-64E scans
 _NAMED = 0.8  # share below which a scan comes from a named sensor; the rest are sensors that do not exist
+_MARGIN = 0.04  # [m] that people who draw boxes leave between an object and each side and the top
 _TWIN = 0.4  # overlap (IoU) from which two labels of a kind name one object
 _RING_STEP = np.radians(0.4)  # [rad] elevation bins that stand for rings where a dataset does not tell them
 
@@ -55,13 +56,22 @@ def list_pool(folder: Path) -> list[Path]:
     return sorted(p for p in folder.glob("*.npz") if not p.name.startswith("."))
 
 
+def annotate(boxes: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return exact boxes (K, 7) as a person draws them: enclosing every return, so a little larger than the object."""
+    drawn = boxes.astype(np.float64)
+    drawn[:, 3:5] += 2 * _MARGIN
+    drawn[:, 5] += _MARGIN
+    drawn[:, 2] += 0.5 * _MARGIN
+    return drawn
+
+
 def label_scan(scan: Scan) -> LabelledScan:
     """Return a simulated scan as training takes it."""
     return LabelledScan(
         np.ascontiguousarray(scan.points[:, :3]),
         scan.rings.astype(np.int16),
         scan.owners.astype(np.int32),
-        scan.boxes.astype(np.float64),
+        annotate(scan.boxes),
         scan.labels,
     )
 

@@ -22,6 +22,7 @@ from .augment import (
     Snippet,
     add_carrier,
     cut_snippets,
+    hide_parts,
     move_scan,
     paste_objects,
     thin_scan,
@@ -183,9 +184,11 @@ class SnippetBank:
 def augment_scan(
     scan: LabelledScan, bank: SnippetBank, settings: Augmentation, rng: np.random.Generator
 ) -> LabelledScan:
-    """Paste, thin and move a scan; the bank learns its objects."""
+    """Paste into a scan, hide parts of it, thin and move it; the bank learns its objects."""
     pasted = paste_objects(scan, bank.draw(settings.paste, rng), rng)
     bank.learn(scan)
+    if rng.random() < settings.hide:
+        pasted = hide_parts(pasted, rng)
     if rng.random() < settings.carrier:
         pasted = add_carrier(pasted, rng)
     return move_scan(thin_scan(pasted, settings, rng), settings, rng)

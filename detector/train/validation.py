@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 
-import numpy as np
-
 from ..checkpoints import Checkpoint
 from ..detector import Detector
 from ..evaluate import EvaluationReport, GroundTruth, LabelledFrame, evaluate_detector
@@ -14,6 +12,7 @@ from ..frames import Frame
 from ..simulate.scan import scan_scene
 from ..simulate.scene import KINDS, build_scene
 from ..simulate.sensors import SENSORS
+from .pool import annotate
 
 FIRST_SEED = 900_000_000  # far from every training pool
 SENSORS_TRIED = ("hdl64e", "pandar64", "vlp32c-pair", "hdl32e")
@@ -40,7 +39,7 @@ def make_labelled_frame(seed: int, sensor: str) -> LabelledFrame:
     scene = build_scene(FIRST_SEED + seed, kind=KINDS[seed % len(KINDS)])
     scan = scan_scene(scene, SENSORS[sensor], FIRST_SEED + seed)
     frame = Frame(scan.points, seed * 100_000_000, f"{seed:06d}", f"synthetic {sensor}")
-    return LabelledFrame(frame, GroundTruth(scan.boxes.astype(np.float64), scan.labels, scan.num_points))
+    return LabelledFrame(frame, GroundTruth(annotate(scan.boxes), scan.labels, scan.num_points))
 
 
 @lru_cache(maxsize=2)

@@ -12,11 +12,12 @@ from colonnade.detector.train.augment import (
     Snippet,
     add_carrier,
     cut_snippets,
+    hide_parts,
     move_scan,
     paste_objects,
     thin_scan,
 )
-from colonnade.detector.train.pool import label_scan, make_scan
+from colonnade.detector.train.pool import annotate, label_scan, make_scan
 
 CLASSES = ("car", "pedestrian", "cyclist")
 
@@ -55,6 +56,39 @@ def test_the_carrying_vehicle_adds_points_of_nobody(scan):
     assert (added.owners[len(scan.points) :] == -1).all()
     assert (np.abs(own[:, 1]) < 1.6).all()
     np.testing.assert_array_equal(added.count_points(), scan.count_points())
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_hiding_takes_one_side_of_few_objects_and_what_is_behind(scan, seed):
+    rng = np.random.default_rng(seed)
+    hidden = hide_parts(scan, rng)
+    before, after = scan.count_points(), hidden.count_points()
+    touched = np.flatnonzero(after < before)
+    assert 0 < len(hidden.points) < len(scan.points)
+    assert len(touched) >= 1
+    np.testing.assert_array_equal(hidden.boxes, scan.boxes)
+    kept = {tuple(point) for point in hidden.points.tolist()}
+    gone = np.array([tuple(point) not in kept for point in scan.points.tolist()])
+    azimuth = np.arctan2(scan.points[:, 1], scan.points[:, 0])
+    reached = np.unique(np.round(azimuth[gone], 2))
+    assert len(reached) < 0.6 * len(np.unique(np.round(azimuth, 2)))  # sectors, not the circle
+    assert (after > 0.15 * before)[touched].any()  # a part of the object is left
+
+
+def test_nothing_is_hidden_where_nothing_is_seen():
+    points = np.random.default_rng(0).uniform(-20, 20, (50, 3)).astype(np.float32)
+    nobody = np.full(50, -1, np.int32)
+    empty = LabelledScan(points, np.zeros(50, np.int16), nobody, np.zeros((0, 7)), ())
+    assert hide_parts(empty, np.random.default_rng(0)) is empty
+
+
+def test_a_drawn_box_encloses_the_exact_one_and_stands_where_it_stood():
+    exact = np.array([[5.0, 2.0, 0.8, 4.2, 1.8, 1.6, 0.3], [9.0, -4.0, 0.9, 0.6, 0.5, 1.8, -2.0]])
+    drawn = annotate(exact)
+    assert (drawn[:, 3:6] > exact[:, 3:6]).all()
+    np.testing.assert_allclose(drawn[:, 2] - drawn[:, 5] / 2, exact[:, 2] - exact[:, 5] / 2)
+    np.testing.assert_array_equal(drawn[:, [0, 1, 6]], exact[:, [0, 1, 6]])
+    assert drawn.dtype == np.float64
 
 
 @pytest.mark.parametrize("seed", range(8))
