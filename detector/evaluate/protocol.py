@@ -139,20 +139,41 @@ def evaluate_detector(
         UsageError: there is no frame, or no class that both detector and protocol know.
     """
     protocol = protocol or EvaluationProtocol()
-    floor = min(protocol.score_floor, detector.default_score)
-    results = []
-    for labelled in dataset:
-        found = detector.detect(labelled.frame.points, score=floor)
-        results.append(FrameResult(labelled.frame.frame_id, found, labelled.objects, labelled.view))
-        if progress:
-            progress(len(results))
     return score_results(
-        results,
+        run_detector(detector, dataset, protocol=protocol, progress=progress),
         protocol,
         detector.default_score,
         dataset=str(getattr(dataset, "name", "frames")),
         notes=tuple(getattr(dataset, "notes", ())),
     )
+
+
+def run_detector(
+    detector: FindsObjects,
+    dataset: Iterable[LabelledFrame],
+    *,
+    protocol: EvaluationProtocol,
+    progress: Callable[[int], None] | None = None,
+) -> list[FrameResult]:
+    """Run a detector over labelled frames and keep, without the points, what `score_results` needs.
+
+    Args:
+        detector: a loaded model.
+        dataset: labelled frames, such as `open_dataset` gives.
+        protocol: tells down to which score detections are kept.
+        progress: called with the number of frames done after each.
+
+    Raises:
+        CorruptFrameError, DatasetError: a frame or its labels cannot be read.
+    """
+    floor = min(protocol.score_floor, detector.default_score)
+    results: list[FrameResult] = []
+    for labelled in dataset:
+        found = detector.detect(labelled.frame.points, score=floor)
+        results.append(FrameResult(labelled.frame.frame_id, found, labelled.objects, labelled.view))
+        if progress:
+            progress(len(results))
+    return results
 
 
 def score_results(

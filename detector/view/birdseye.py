@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from functools import lru_cache
 
 import numpy as np
@@ -14,8 +13,9 @@ from ...runtime.errors import UsageError
 from ..boxes import box_corners
 from ..detections import Detections
 from ..ground import estimate_ground_height
-from .colours import BACKGROUND, FAINT_TEXT, GRID, PANEL, RGB, TEXT, TRUTH, class_colour, height_colours
-from .raster import HIGHEST, LOWEST, TopView, draw_points, draw_rings, draw_shape
+from .colours import FAINT_TEXT, GRID, PANEL, RGB, TEXT, TRUTH, class_colour
+from .lettering import load_font, shorten_text, write_edged
+from .raster import HIGHEST, LOWEST, TopView, draw_height_ramp, draw_points, draw_rings, draw_shape
 
 Rectangle = tuple[float, float, float, float]  # left, top, right, bottom [pixels]
 
@@ -89,12 +89,12 @@ def _draw_rings(field: Image.Image, view: TopView) -> list[Rectangle]:
     """Draw range rings, their labels and the sensor; return the places of the labels."""
     field.paste(GRID, (0, 0), _ring_mask(view))
     pen = ImageDraw.Draw(field)
-    font = _font(max(9, round(view.size_px * 0.0125)))
+    font = load_font(max(9, round(view.size_px * 0.0125)))
     taken: list[Rectangle] = []
     for radius in _ring_radii(view.range_m):
         column, row = view.to_pixels(np.array([-radius, -radius]) * math.sqrt(0.5))
         text = f"{radius:g} m"
-        _write(pen, (column, row), text, font, FAINT_TEXT, anchor="mm")
+        write_edged(pen, (column, row), text, font, FAINT_TEXT, anchor="mm")
         taken.append(_text_rectangle(column - font.getlength(text) / 2, row, text, font))
     unit = view.size_px * 0.0085 / view.scale
     arrow = np.array([[1.5, 0.0], [-1.0, 0.95], [-0.45, 0.0], [-1.0, -0.95]]) * unit  # points forward
@@ -133,7 +133,7 @@ def _draw_boxes(field: Image.Image, view: TopView, detections: Detections) -> No
 def _draw_scores(field: Image.Image, view: TopView, detections: Detections, taken: list[Rectangle]) -> None:
     """Write the scores beside the boxes, the surest first; one that would cover other text is left out."""
     pen = ImageDraw.Draw(field)
-    font = _font(max(9, round(view.size_px * 0.0115)))
+    font = load_font(max(9, round(view.size_px * 0.0115)))
     corners = view.to_pixels(box_corners(detections.boxes))
     for index in np.argsort(-detections.scores, kind="stable"):
         text = f"{detections.scores[index]:.2f}"
@@ -146,18 +146,18 @@ def _draw_scores(field: Image.Image, view: TopView, detections: Detections, take
                 taken.append(place)
                 label = int(detections.labels[index])
                 colour = class_colour(detections.classes[label], label)
-                _write(pen, (column, row), text, font, _lighten(colour), anchor="lm")
+                write_edged(pen, (column, row), text, font, _lighten(colour), anchor="lm")
                 break
 
 
 def _draw_header(picture: Image.Image, height: int, title: str, note: str) -> None:
     pen = ImageDraw.Draw(picture)
     margin, middle = round(picture.width * 0.016), height / 2
-    title_font, note_font = _font(round(height * 0.40)), _font(round(height * 0.32))
+    title_font, note_font = load_font(round(height * 0.40)), load_font(round(height * 0.32))
     note_width = note_font.getlength(note)
     pen.text(
         (margin, middle),
-        _shorten(title, title_font, picture.width - 3 * margin - note_width),
+        shorten_text(title, title_font, picture.width - 3 * margin - note_width),
         TEXT,
         title_font,
         "lm",
@@ -175,7 +175,7 @@ def _draw_footer(
 ) -> None:
     """Draw the legend of the classes with their counts, the colours of the heights, and the scale bar."""
     pen = ImageDraw.Draw(picture)
-    font = _font(round(height * 0.32))
+    font = load_font(round(height * 0.32))
     middle, margin, gap = top + height / 2, round(picture.width * 0.016), round(height * 0.22)
     swatch = height * 0.15
 
@@ -212,50 +212,15 @@ def _draw_footer(
     right -= font.getlength(top_text) + gap
     if right - ramp_width - font.getlength(low_text) - gap > column:
         picture.paste(
-            _height_ramp(ramp_width, round(2 * swatch)), (round(right) - ramp_width, round(middle - swatch))
+            draw_height_ramp(ramp_width, round(2 * swatch)),
+            (round(right) - ramp_width, round(middle - swatch)),
         )
         pen.text((right - ramp_width - gap, middle), low_text, FAINT_TEXT, font, "rm")
-
-
-@lru_cache(maxsize=8)
-def _height_ramp(width: int, height: int) -> Image.Image:
-    return Image.fromarray(np.broadcast_to(height_colours(width), (height, width, 3)).copy())
 
 
 def _scale_length(range_m: float) -> float:
     """Return a round length [m] that fills about a tenth of the picture."""
     return max(length for length in (0.5, 1.0, 2.0, 5.0, 10.0, 20.0) if length <= max(0.5, range_m * 0.25))
-
-
-@lru_cache(maxsize=16)
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    font = ImageFont.load_default(
-        max(8, size)
-    )  # Pillow carries this one, so pictures look the same everywhere
-    assert isinstance(font, ImageFont.FreeTypeFont)
-    return font
-
-
-def _write(
-    pen: ImageDraw.ImageDraw,
-    at: Iterable[float],
-    text: str,
-    font: ImageFont.FreeTypeFont,
-    colour: RGB,
-    anchor: str,
-) -> None:
-    """Write text with a dark edge, so that it stays legible on points."""
-    column, row = at
-    pen.text((column, row), text, colour, font, anchor, stroke_width=2, stroke_fill=BACKGROUND)
-
-
-def _shorten(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
-    """Cut the beginning of a text that is too long; the frame's name at its end is what matters."""
-    if font.getlength(text) <= width:
-        return text
-    while text and font.getlength("…" + text) > width:
-        text = text[1:]
-    return "…" + text
 
 
 def _lighten(colour: RGB) -> RGB:

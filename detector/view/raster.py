@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,6 +70,12 @@ def _palette() -> NDArray[np.uint8]:
     bright = height_colours(_LEVELS).astype(np.float64)
     dim = background + (bright - background) * _HALO
     return np.round(np.vstack([background, dim, bright])).astype(np.uint8)
+
+
+@lru_cache(maxsize=8)
+def draw_height_ramp(width: int, height: int) -> Image.Image:
+    """Return the colours from LOWEST to HIGHEST side by side, for a legend; width and height [pixels]."""
+    return Image.fromarray(np.broadcast_to(height_colours(width), (height, width, 3)).copy())
 
 
 def draw_rings(view: TopView, radii: list[float], *, opacity: int) -> Image.Image:

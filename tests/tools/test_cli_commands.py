@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from typer.main import get_command
 
 from colonnade.detector.io import open_recording
@@ -140,6 +142,43 @@ def test_eval_scores_datasets_and_names_what_it_measured(colonnade, tiny_model: 
     missing = colonnade("eval", "-m", tiny_model, "nowhere")
     assert missing.code == 1
     assert "no such folder" in missing.err
+
+
+def test_eval_draws_the_errors_of_every_dataset(colonnade, tiny_model: Path) -> None:
+    assert colonnade("simulate", "street", "--sensor", "vlp16", "--frames", 2).code == 0
+    Path("new/errors").mkdir(parents=True)
+    Path("new/errors/street-car-misses.png").write_text("of an earlier run")
+    outcome = colonnade("eval", "-m", tiny_model, "street", "street", "--pictures", "new/errors")
+    assert outcome.code == 0, outcome.err
+    assert "6 pictures of misses and false alarms: new/errors/street-*.png" in outcome.out
+    assert "6 pictures of misses and false alarms: new/errors/street-2-*.png" in outcome.out
+    labels, kinds = ("car", "pedestrian", "cyclist"), ("misses", "false-alarms")
+    names = {f"{stem}-{a}-{b}.png" for stem in ("street", "street-2") for a in labels for b in kinds}
+    assert {path.name for path in Path("new/errors").iterdir()} == names
+    for name in names:
+        with Image.open(Path("new/errors") / name) as picture:
+            assert picture.format == "PNG"
+            pixels = np.asarray(picture)
+        assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 20
+    with Image.open("new/errors/street-car-misses.png") as picture:
+        assert picture.height > 500  # there are tiles: the model finds nothing that is there
+
+
+def test_eval_refuses_a_folder_that_cannot_hold_pictures(
+    colonnade, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("taken").write_text("a file")
+    Path("locked").mkdir()
+    monkeypatch.setattr("os.access", lambda path, mode: mode & os.W_OK == 0 or Path(path).name != "locked")
+    for folder, why in (
+        ("taken", "a file of this name exists"),
+        ("taken/inside", "the folder cannot be made: Not a directory"),
+        ("locked", "the folder cannot be written to"),
+    ):
+        outcome = colonnade("eval", "-m", tiny_model, "street", "--pictures", folder)
+        assert (outcome.code, outcome.out) == (2, "")  # before anything is evaluated
+        assert outcome.err.startswith(f"error: --pictures {folder}: {why}")
+    assert Path("taken").read_text() == "a file"
 
 
 def test_training_needs_a_configuration(colonnade) -> None:

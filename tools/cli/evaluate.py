@@ -43,6 +43,14 @@ def evaluate(
     errors: Annotated[
         bool, typer.Option("--errors", help="Say where misses and false alarms lie, and why.")
     ] = False,
+    pictures: Annotated[
+        Path | None,
+        typer.Option(
+            "--pictures",
+            metavar="FOLDER",
+            help="Draw misses and false alarms of every class, up to 20 a sheet.",
+        ),
+    ] = None,
     threads: options.ThreadsOption = None,
     quiet: options.QuietOption = False,
 ) -> None:
@@ -52,23 +60,35 @@ def evaluate(
     Examples:
       colonnade eval street/
       colonnade eval --model my-model/ street/ kitti/ --json scores.json
+      colonnade eval --pictures errors/ street/            and look at what went wrong
 
     Each figure comes with its metric, threshold, range and number of objects; what is ignored stands below the table.
     """
     from ...detector.detector import load
-    from ...detector.evaluate import EvaluationProtocol, evaluate_detector, open_dataset
+    from ...detector.evaluate import EvaluationProtocol, open_dataset, run_detector, score_results
+    from .error_pictures import ErrorPictures
     from .result_folder import write_text
 
     detector = load(model, threads=threads)
     protocol = EvaluationProtocol(excuse_unlabelled=excuse_unlabelled, ignore_twins=ignore_twins)
+    drawer = None if pictures is None else ErrorPictures(pictures)  # refuses a folder before the long run
     reports = []
     for path in datasets:
         dataset = open_dataset(path, layout=layout, limit=limit)
         with terminal.progress_bar(f"evaluating {path.name}", len(dataset), quiet=quiet) as progress:
-            reports.append(evaluate_detector(detector, dataset, protocol=protocol, progress=progress))
+            results = run_detector(detector, dataset, protocol=protocol, progress=progress)
+        reports.append(
+            score_results(
+                results, protocol, detector.default_score, dataset=dataset.name, notes=dataset.notes
+            )
+        )
         _print_report(reports[-1])
         if errors:
             _print_errors(reports[-1])
+        if drawer is not None:
+            with terminal.progress_bar(f"drawing {path.name}", len(dataset), quiet=quiet) as progress:
+                where = drawer.write(reports[-1], results, dataset, progress)
+            print(f"{where}\n")
     if json is not None:
         write_text(json, _format_json(reports, detector))
 
