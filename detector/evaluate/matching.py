@@ -30,12 +30,14 @@ class FrameResult:
         found: its detections, down to a low score.
         objects: its labels.
         view: the part of the frame that was labelled; None for all of it.
+        hidden: (K,) share of each object that nearer things hide, NaN where it cannot be told; None: not measured.
     """
 
     frame_id: str
     found: Detections
     objects: GroundTruth
     view: CameraView | None = None
+    hidden: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True)

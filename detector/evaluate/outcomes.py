@@ -31,6 +31,7 @@ class Outcome:
         score: of the detection; of a miss, that of the one that came closest, None for none.
         num_points: LiDAR points of the object; None for a false alarm.
         overlap: largest bird's-eye IoU of object and detection, of either with anything that counts.
+        hidden: share of the object that nearer things hide (0..1); None where it cannot be told and for a false alarm.
     """
 
     frame_id: str
@@ -42,6 +43,7 @@ class Outcome:
     score: float | None
     num_points: int | None
     overlap: float
+    hidden: float | None
 
 
 def list_outcomes(
@@ -99,6 +101,7 @@ def _judge_objects(
             score=float(frame.scores[i]) if overlap > 0 else None,
             num_points=int(result.objects.num_points[k]),
             overlap=overlap,
+            hidden=None if result.hidden is None or np.isnan(result.hidden[k]) else float(result.hidden[k]),
         )
 
 
@@ -144,4 +147,5 @@ def _judge_alarms(
             score=float(frame.scores[i]),
             num_points=None,
             overlap=most,
+            hidden=None,
         )

@@ -24,6 +24,7 @@ from .matching import (
     select_class,
     volume_overlaps,
 )
+from .occlusion import measure_occlusion
 from .outcomes import list_outcomes
 from .report import EvaluationReport, Figure, OperatingPoint
 from .truth import LabelledFrame
@@ -170,7 +171,9 @@ def run_detector(
     results: list[FrameResult] = []
     for labelled in dataset:
         found = detector.detect(labelled.frame.points, score=floor)
-        results.append(FrameResult(labelled.frame.frame_id, found, labelled.objects, labelled.view))
+        points, boxes = labelled.frame.points, labelled.objects.boxes
+        hidden = measure_occlusion(points, boxes) if labelled.from_sensor else None
+        results.append(FrameResult(labelled.frame.frame_id, found, labelled.objects, labelled.view, hidden))
         if progress:
             progress(len(results))
     return results

@@ -86,11 +86,13 @@ class LabelledFrame:
         frame: the points.
         objects: the labels.
         view: the part of the frame that was labelled; None for all of it.
+        from_sensor: whether the sensor stands at the frame's origin, so that what hides an object can be told.
     """
 
     frame: Frame
     objects: GroundTruth
     view: CameraView | None = None
+    from_sensor: bool = True
 
 
 class Dataset:

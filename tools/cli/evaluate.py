@@ -105,12 +105,19 @@ def _print_errors(report: EvaluationReport) -> None:
     from ...detector.evaluate import analyse_errors
 
     analysis = analyse_errors(report)
-    for name, unit, bins in (("range", "m", analysis.by_range), ("LiDAR points", "", analysis.by_points)):
+    tables = (
+        ("range", "m", analysis.by_range),
+        ("LiDAR points", "", analysis.by_points),
+        ("share hidden", "", analysis.by_occlusion),
+    )
+    for name, unit, bins in tables:
         rows = [
             (b.label, f"{b.low:g}-{'' if b.high is None else f'{b.high:g}'} {unit}", *map(str, counts))
             for b in bins
             if any(counts := (b.objects, b.misses, b.alarms))
         ]
+        if not rows:  # as what hides an object, where the sensor does not stand at the frame's origin
+            continue
         print(f"errors at score {analysis.score:g} by {name}")
         terminal.show_table(("class", name, "objects", "misses", "false alarms"), rows, names=2)
     print(f"causes at score {analysis.score:g}")

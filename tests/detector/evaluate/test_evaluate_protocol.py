@@ -190,6 +190,31 @@ def test_outcomes_name_the_cause() -> None:
     assert sum(c.count for c in analysis.causes if c.label == "car") == 5
 
 
+def test_misses_are_sorted_by_what_hides_them() -> None:
+    labels = truth(CAR, ("car", 20, 10, 6), ("car", 30, 0, 40))
+    result = FrameResult("0", found(HIT), labels, None, np.array([0.0, 0.95, np.nan]))
+    bins = analyse_errors(score_results([result], EvaluationProtocol(), 0.3)).by_occlusion
+    cars = {b.low: (b.objects, b.misses) for b in bins if b.label == "car" and b.objects}
+    assert cars == {0.0: (1, 0), 0.9: (1, 1)}  # the third cannot be told
+
+
+@pytest.mark.parametrize(("from_sensor", "told"), [(True, 1), (False, 0)])
+def test_occlusion_is_told_only_from_where_the_sensor_stands(from_sensor: bool, told: int) -> None:
+    class Blind:
+        classes = CLASSES
+        default_score = 0.3
+
+        def detect(self, points: NDArray[np.float32], *, score: float) -> Detections:
+            return found()
+
+    points = (
+        np.random.default_rng(0).uniform((8.0, -1.0, -0.4, 0), (8.4, 1.0, 0.7, 1), (50, 4)).astype(np.float32)
+    )
+    frame = LabelledFrame(Frame(points, 0, "0", "drawn"), truth(CAR), from_sensor=from_sensor)
+    bins = analyse_errors(evaluate_detector(Blind(), [frame])).by_occlusion
+    assert sum(b.objects for b in bins if b.label == "car") == told
+
+
 def test_the_report_names_conditions_and_survives_json(tmp_path: Path) -> None:
     report = score(truth(CAR), found(HIT))
     assert "objects with >= 5 points" in report.title
