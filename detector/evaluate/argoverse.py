@@ -73,7 +73,7 @@ def open_argoverse(folder: Path, limit: int | None = None) -> Dataset:
 
     def label(frame: Frame) -> LabelledFrame | None:
         truth = annotations.at(int(frame.frame_id)) if frame.frame_id.isdecimal() else None
-        return None if truth is None else LabelledFrame(frame, truth, from_sensor=False)
+        return None if truth is None else LabelledFrame(frame, truth, sensor=None)
 
     recording = open_recording(folder, format="argoverse", limit=limit)
     return Dataset(folder.name, "argoverse", recording, label, ("sweeps without annotations are left out",))

@@ -13,17 +13,24 @@ _FOOT = (
 _GAP = 0.3  # [m] in front of an object that a thing in the way must stand, so that mirrors and bumpers do not count
 
 
-def measure_occlusion(points: NDArray[np.floating], boxes: NDArray[np.floating]) -> NDArray[np.float64]:
+def measure_occlusion(
+    points: NDArray[np.floating],
+    boxes: NDArray[np.floating],
+    sensor: tuple[float, float, float] = (0.0, 0.0, 0.0),
+) -> NDArray[np.float64]:
     """Return which share of the returns towards each box comes from something nearer, (K,), NaN for no return.
 
     The returns towards a box are those in the sector of azimuth and elevation that the box fills as seen from the
-    origin, which must be the sensor. Beams that come back from nowhere (sky, glass, black paint) cannot be counted.
+    sensor. Beams that come back from nowhere (sky, glass, black paint) cannot be counted.
 
     Args:
-        points: (N, >=3) x, y, z [m] in the sensor's frame; NaN rows count for nothing.
-        boxes: (K, 7) x, y, z of the centre, length, width, height [m], yaw.
+        points: (N, >=3) x, y, z [m]; NaN rows count for nothing.
+        boxes: (K, 7) x, y, z of the centre, length, width, height [m], yaw, in the same frame.
+        sensor: where the sensor stands in that frame [m].
     """
-    x, y, z = (np.asarray(points[:, axis], np.float64) for axis in range(3))
+    x, y, z = (np.asarray(points[:, axis], np.float64) - sensor[axis] for axis in range(3))
+    boxes = np.array(boxes, np.float64).reshape(-1, 7)
+    boxes[:, :3] -= sensor
     distance = np.hypot(x, y)
     azimuth = np.arctan2(y, x)
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -172,7 +172,7 @@ def run_detector(
     for labelled in dataset:
         found = detector.detect(labelled.frame.points, score=floor)
         points, boxes = labelled.frame.points, labelled.objects.boxes
-        hidden = measure_occlusion(points, boxes) if labelled.from_sensor else None
+        hidden = measure_occlusion(points, boxes, labelled.sensor) if labelled.sensor else None
         results.append(FrameResult(labelled.frame.frame_id, found, labelled.objects, labelled.view, hidden))
         if progress:
             progress(len(results))

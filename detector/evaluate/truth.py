@@ -86,13 +86,13 @@ class LabelledFrame:
         frame: the points.
         objects: the labels.
         view: the part of the frame that was labelled; None for all of it.
-        from_sensor: whether the sensor stands at the frame's origin, so that what hides an object can be told.
+        sensor: x, y, z of the sensor in the frame [m], to tell what hides an object; None where it is not known.
     """
 
     frame: Frame
     objects: GroundTruth
     view: CameraView | None = None
-    from_sensor: bool = True
+    sensor: tuple[float, float, float] | None = (0.0, 0.0, 0.0)
 
 
 class Dataset:

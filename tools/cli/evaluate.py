@@ -116,7 +116,7 @@ def _print_errors(report: EvaluationReport) -> None:
             for b in bins
             if any(counts := (b.objects, b.misses, b.alarms))
         ]
-        if not rows:  # as what hides an object, where the sensor does not stand at the frame's origin
+        if not rows:  # as what hides an object, where the sensor's place is not known
             continue
         print(f"errors at score {analysis.score:g} by {name}")
         terminal.show_table(("class", name, "objects", "misses", "false alarms"), rows, names=2)

@@ -198,8 +198,10 @@ def test_misses_are_sorted_by_what_hides_them() -> None:
     assert cars == {0.0: (1, 0), 0.9: (1, 1)}  # the third cannot be told
 
 
-@pytest.mark.parametrize(("from_sensor", "told"), [(True, 1), (False, 0)])
-def test_occlusion_is_told_only_from_where_the_sensor_stands(from_sensor: bool, told: int) -> None:
+@pytest.mark.parametrize(("sensor", "told"), [((0.0, 0.0, 0.0), 1), (None, 0)])
+def test_occlusion_is_told_only_where_the_sensor_is_known(
+    sensor: tuple[float, float, float] | None, told: int
+) -> None:
     class Blind:
         classes = CLASSES
         default_score = 0.3
@@ -210,7 +212,7 @@ def test_occlusion_is_told_only_from_where_the_sensor_stands(from_sensor: bool, 
     points = (
         np.random.default_rng(0).uniform((8.0, -1.0, -0.4, 0), (8.4, 1.0, 0.7, 1), (50, 4)).astype(np.float32)
     )
-    frame = LabelledFrame(Frame(points, 0, "0", "drawn"), truth(CAR), from_sensor=from_sensor)
+    frame = LabelledFrame(Frame(points, 0, "0", "drawn"), truth(CAR), sensor=sensor)
     bins = analyse_errors(evaluate_detector(Blind(), [frame])).by_occlusion
     assert sum(b.objects for b in bins if b.label == "car") == told
 

@@ -58,6 +58,16 @@ def test_it_turns_with_the_scene(yaw):
     np.testing.assert_allclose(measure_occlusion(turned, box), measure_occlusion(points, CAR), atol=0.02)
 
 
+def test_it_is_seen_from_the_sensor_wherever_that_stands():
+    points = np.concatenate([wall(9.0, -0.055, 0.0), wall(18.0, 0.0, 0.055)])
+    sensor = (1.4, -3.0, 1.75)
+    box = CAR.copy()
+    box[:, :3] += sensor
+    np.testing.assert_allclose(
+        measure_occlusion(points + np.float32(sensor), box, sensor), measure_occlusion(points, CAR)
+    )
+
+
 def test_no_return_no_object_and_the_sensor_inside():
     assert np.isnan(measure_occlusion(np.zeros((0, 4), np.float32), CAR)).all()
     assert measure_occlusion(wall(9.0, -0.05, 0.05), np.zeros((0, 7))).shape == (0,)
