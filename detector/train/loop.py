@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import json
 import math
 import multiprocessing
 import os
@@ -14,17 +13,18 @@ from copy import deepcopy
 from dataclasses import dataclass, fields
 from pathlib import Path
 from pickle import UnpicklingError  # what torch raises on a damaged file; nothing is unpickled here
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset
 
-from ...runtime.errors import ConfigError
+from ...runtime.errors import ColonnadeError, ConfigError
 from ...runtime.jit import numba
 from ..architecture import Architecture, build_architecture
 from ..checkpoints import Checkpoint, save_checkpoint
 from .config import Pool, TrainingConfig, read_config
+from .curve import Curve
 from .export import describe_model, fold_network
 from .losses import Losses, TargetBatch, compute_losses
 from .network import Batch, SparseNetwork
@@ -46,19 +46,40 @@ class Progress:
     seconds: float
 
 
-class _BatchStream(IterableDataset[tuple[Batch, TargetBatch]]):
-    """Batches made in a process of their own, so that training does not wait for augmentation."""
+@dataclass(frozen=True)
+class _Fault:
+    """An error on its way from the process that makes batches; torch would wrap it into a traceback."""
+
+    kind: type[ColonnadeError]
+    message: str
+
+    def raise_again(self) -> NoReturn:
+        error = self.kind.__new__(self.kind, self.message)  # not every kind is built from its message
+        raise error
+
+
+class _BatchStream(IterableDataset[tuple[Batch, TargetBatch] | _Fault]):
+    """Batches made in a process of their own, so that training does not wait for augmentation.
+
+    Where bad data ends the stream, its last item is the error.
+    """
 
     def __init__(self, config: TrainingConfig, folder: Path, architecture: Architecture, first: int) -> None:
         self._config, self._folder, self._architecture, self._first = config, folder, architecture, first
 
-    def __iter__(self) -> Iterator[tuple[Batch, TargetBatch]]:
+    def __iter__(self) -> Iterator[tuple[Batch, TargetBatch] | _Fault]:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the training process's to answer
         # The thread that sends batches may still hand over a tensor when this process ends; the interpreter would
         # stop it inside C++ code, which aborts. Nothing is left to do here, so the interpreter is not wound down.
         atexit.register(os._exit, 0)
         torch.set_num_threads(1)
         numba.set_num_threads(1)
+        try:
+            yield from self._stream()
+        except ColonnadeError as error:
+            yield _Fault(type(error), str(error))
+
+    def _stream(self) -> Iterator[tuple[Batch, TargetBatch]]:
         config = self._config
         real = load_real(config.real)
         scans = stream_scans(self._folder, real, config.real.share, config.seed, self._first)
@@ -90,8 +111,14 @@ class _Run:
         )
         self.step, self.seconds = 0, 0.0
         self.steps = config.schedule.steps
+        self._saved = 0  # step of the checkpoint that this run read or wrote last
+        self.curve = Curve(folder / CURVE, 0)
 
     def save(self) -> None:
+        """Write the checkpoint; a run that took no step since it was read or written leaves it as it is."""
+        if self.step == self._saved:
+            return
+        self.curve.trim()
         state = {
             "step": self.step,
             "seconds": self.seconds,
@@ -103,6 +130,7 @@ class _Run:
         temporary = path.with_suffix(".part")
         torch.save(state, temporary)
         os.replace(temporary, path)
+        self._saved = self.step
 
     def restore(self, path: Path, *, whole: bool) -> None:
         """Load a checkpoint; not `whole`: take the averaged weights only, as the start of another run."""
@@ -113,6 +141,7 @@ class _Run:
             if whole:
                 self.optimiser.load_state_dict(state["optimiser"])
                 self.step, self.seconds = int(state["step"]), float(state["seconds"])
+                self._saved, self.curve = self.step, Curve(self.folder / CURVE, self.step)
         except (OSError, KeyError, RuntimeError, ValueError, EOFError, UnpicklingError) as error:
             raise ConfigError(f"{path}: not a checkpoint of this network; remove it to start anew") from error
 
@@ -159,11 +188,6 @@ class _Run:
         return fold_network(self.average, describe_model(self.config, self.architecture))
 
 
-def _append_line(path: Path, entry: dict[str, Any]) -> None:
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(entry) + "\n")
-
-
 def _describe(losses: list[Losses]) -> dict[str, float]:
     names = [f.name for f in fields(Losses)]
     return {n: round(sum(float(getattr(x, n)) for x in losses) / len(losses), 4) for n in names}
@@ -189,7 +213,7 @@ def train_model(
 
     Raises:
         ConfigError: the configuration or a checkpoint cannot be used.
-        DatasetError: the real dataset is missing.
+        RecordingError, DatasetError: the real dataset is missing, or a frame or a scan of the pool is damaged.
     """
     config = read_config(config_path)
     open_real(config.real)  # its absence must not be found out by the process that makes batches
@@ -245,17 +269,19 @@ def _train(run: _Run, pool: Path, on_progress: Callable[[Progress], None] | None
     loader = DataLoader(
         stream, batch_size=None, num_workers=1, prefetch_factor=4, multiprocessing_context="spawn"
     )
-    curve = run.folder / CURVE
     recent: list[Losses] = []
     before = time.perf_counter()
-    for batch, target in loader:
+    for item in loader:
+        if isinstance(item, _Fault):
+            item.raise_again()
+        batch, target = item
         rate = run.set_learning_rate()
         recent.append(run.take_step(batch, target))
         now = time.perf_counter()
         run.seconds, before = run.seconds + now - before, now
         if run.step % _LOG_EVERY == 0 or run.step == run.steps:
             entry = {"step": run.step, "samples": run.step * schedule.batch, "rate": round(rate, 6)}
-            _append_line(curve, entry | {"seconds": round(run.seconds)} | _describe(recent))
+            run.curve.add(entry | {"seconds": round(run.seconds)} | _describe(recent))
             if on_progress is not None:
                 on_progress(Progress(run.step, run.steps, float(recent[-1].total), run.seconds))
             recent = []
@@ -264,7 +290,7 @@ def _train(run: _Run, pool: Path, on_progress: Callable[[Progress], None] | None
         if schedule.validate_every and run.step % schedule.validate_every == 0:
             result: Validation = validate(run.fold())
             save_checkpoint(run.fold(), run.folder / MODEL)
-            _append_line(curve, {"step": run.step, "samples": run.step * schedule.batch} | result.to_dict())
+            run.curve.add({"step": run.step, "samples": run.step * schedule.batch} | result.to_dict())
             before = time.perf_counter()
         if run.step >= run.steps:
             return

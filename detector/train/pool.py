@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...runtime.errors import ConfigError
+from ...runtime.errors import ConfigError, DatasetError
 from ..boxes import bev_iou, points_in_boxes
 from ..evaluate import Dataset, GroundTruth, open_dataset
 from ..simulate.datasets import load_scan, save_scan
@@ -124,11 +125,29 @@ def load_real(real: RealFrames) -> list[LabelledScan]:
     return scans
 
 
+def load_pooled(path: Path) -> LabelledScan:
+    """Return a scan of the pool as training takes it.
+
+    Raises:
+        DatasetError: the file is damaged.
+    """
+    try:
+        return label_scan(load_scan(path))
+    except (DatasetError, EOFError, zlib.error) as error:
+        reason = str(error.__cause__ or error) or type(error).__name__
+        raise DatasetError(
+            f"{path}: this scan of the pool cannot be read ({reason}); delete it, and the next run makes it again"
+        ) from error
+
+
 def stream_scans(
     folder: Path, real: Sequence[LabelledScan], share: float, seed: int, first: int
 ) -> Iterator[tuple[LabelledScan, np.random.Generator]]:
     """Yield scans for ever, each with the generator of its augmentation; sample n depends on (seed, n) only,
     as long as the pool is complete.
+
+    Raises:
+        DatasetError: a scan of the pool is damaged.
     """
     files = list_pool(folder)
     for n in range(first, 2**62):
@@ -138,4 +157,4 @@ def stream_scans(
         if real and rng.random() < share:
             yield real[int(rng.integers(len(real)))], rng
         else:
-            yield label_scan(load_scan(files[int(rng.integers(len(files)))])), rng
+            yield load_pooled(files[int(rng.integers(len(files)))]), rng

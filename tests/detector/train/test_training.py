@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -17,10 +18,11 @@ from colonnade.detector.ground import estimate_ground  # noqa: E402
 from colonnade.detector.pillars import pillarise  # noqa: E402
 from colonnade.detector.train import train_model  # noqa: E402
 from colonnade.detector.train.config import TrainingConfig, read_config  # noqa: E402
+from colonnade.detector.train.curve import Curve  # noqa: E402
 from colonnade.detector.train.export import describe_model, fold_network  # noqa: E402
 from colonnade.detector.train.network import GatherMultiply, LayerTable, SparseNetwork  # noqa: E402
 from colonnade.detector.train.samples import collate_inputs, trace_rules  # noqa: E402
-from colonnade.runtime.errors import ConfigError, DatasetError  # noqa: E402
+from colonnade.runtime.errors import ConfigError, CorruptFrameError, DatasetError  # noqa: E402
 from colonnade.runtime.sparse import PillarGrid  # noqa: E402
 
 AGREEMENT = 1e-4  # of the largest output: torch and the sparse engine on real frames
@@ -126,6 +128,55 @@ def test_a_damaged_checkpoint_is_refused(trained, tmp_path):
     (tmp_path / "checkpoint.pt").write_bytes(b"not a checkpoint")
     with pytest.raises(ConfigError, match="checkpoint"):
         train_model(config, output=tmp_path)
+
+
+def damage_pool(config, folder):
+    """Return the configuration with a copy of its pool in which every scan is cut off."""
+    pool = folder / "damaged"
+    pool.mkdir()
+    for scan in sorted((config.parent / "pool").glob("*.npz")):
+        (pool / scan.name).write_bytes(scan.read_bytes()[:5000])
+    damaged = folder / "damaged.yaml"
+    damaged.write_text(config.read_text().replace(str(config.parent / "pool"), str(pool)))
+    return damaged
+
+
+def test_a_restart_that_takes_no_step_leaves_the_run_as_it_was(trained, tmp_path):
+    config, run, _ = trained
+    copy = shutil.copytree(run, tmp_path / "run")
+    before = {name: (copy / name).read_bytes() for name in ("checkpoint.pt", "curve.jsonl")}
+    with pytest.raises(DatasetError):
+        train_model(damage_pool(config, tmp_path), output=copy, resume=False)
+    assert {name: (copy / name).read_bytes() for name in before} == before
+
+
+def test_a_damaged_scan_of_the_pool_is_one_line_that_names_it(trained, tmp_path):
+    with pytest.raises(DatasetError, match=r"^\S+damaged/00000\d\.npz: .*delete it") as caught:
+        train_model(damage_pool(trained[0], tmp_path), output=tmp_path / "run")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_damaged_real_frame_is_one_line_that_names_it(trained, tmp_path):
+    frames = tmp_path / "real" / "frames"
+    frames.mkdir(parents=True)
+    (frames / "000000.bin").write_bytes(bytes(33))
+    (tmp_path / "real" / "labels.jsonl").write_text('{"frame": "000000", "objects": []}\n')
+    config = tmp_path / "real.yaml"
+    config.write_text(trained[0].read_text() + f"real: {{dataset: {tmp_path / 'real'}, share: 0.5}}\n")
+    with pytest.raises(CorruptFrameError, match=r"^\S+000000\.bin") as caught:
+        train_model(config, output=tmp_path / "run")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run" / "checkpoint.pt").exists()
+
+
+@pytest.mark.parametrize(("begin", "kept"), [(0, [1]), (50, [50, 51]), (200, [50, 100, 201])])
+def test_a_curve_goes_on_from_where_its_run_begins(tmp_path, begin, kept):
+    path = tmp_path / "curve.jsonl"
+    path.write_text('{"step": 50}\n{"step": 100}\n{"step": 15')
+    curve = Curve(path, begin)
+    for _ in range(2):
+        curve.add({"step": begin + 1})
+    assert [entry["step"] for entry in read_curve(tmp_path)] == [*kept, begin + 1]
 
 
 def test_a_model_folder_round_trips(trained, tmp_path):
