@@ -120,6 +120,64 @@ def test_results_are_replaced_but_other_files_are_not(colonnade, recording: Path
     assert [path.name for path in Path("mine").iterdir()] == ["thesis.tex"]
 
 
+def read_files(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_only_files_of_an_earlier_run_are_removed(colonnade, recording: Path, tiny_model: Path) -> None:
+    """Neither a config.yaml of one's own nor foreign files below folders of the same names are results."""
+    project = Path("project")
+    (project / "pictures").mkdir(parents=True)
+    (project / "pictures/holiday.jpg").write_bytes(b"sea")
+    (project / "config.yaml").write_text("colonnade: 0.1.0\nlearning_rate: 1\n")
+    results = Path("results_of_mine")
+    options = ("detect", recording, "-m", tiny_model, "-q", "--limit", 1)
+    assert colonnade(*options, "-o", results, "--picture").code == 0
+    (results / "notes.txt").write_text("beside the results")
+    assert colonnade(*options, "-o", results).code == 0
+    assert (results / "notes.txt").exists()
+    for foreign in ("kitti/velodyne.txt", "pictures/holiday.png"):
+        (results / foreign).parent.mkdir(exist_ok=True)
+        (results / foreign).write_text("mine")
+        for folder in (project, results):
+            before = read_files(folder)
+            outcome = colonnade(*options, "-o", folder)
+            assert (outcome.code, outcome.out) == (2, "")
+            assert "choose an empty or a new" in outcome.err
+            assert read_files(folder) == before
+        (results / foreign).unlink()
+    (results / "pictures").rmdir()
+    (results / "detections.jsonl").unlink()  # as where somebody took only the configuration along
+    assert colonnade(*options, "-o", results).code == 2
+    assert (results / "summary.json").exists()
+
+
+def test_results_stay_out_of_the_recording(colonnade, recording: Path, tiny_model: Path) -> None:
+    before = read_files(recording)
+    earlier = recording.parent / "outer"
+    assert colonnade("detect", recording, "-m", tiny_model, "-q", "-o", earlier, "--limit", 1).code == 0
+    recording.rename(earlier / "drive")
+    for recording_now, output, words in (
+        (earlier / "drive", earlier, "holds the recording"),
+        (earlier / "drive", earlier / "drive", "is the recording itself"),
+        (earlier / "drive", earlier / "drive" / "new", "lies in the recording"),
+    ):
+        outcome = colonnade("detect", recording_now, "-m", tiny_model, "-q", "-o", output)
+        assert (outcome.code, outcome.out) == (2, "")
+        assert words in outcome.err
+    (earlier / "drive/still.png").write_bytes(b"of the dataset")
+    outcome = colonnade(
+        "detect", earlier / "drive", "-m", tiny_model, "-q", "--movie", earlier / "drive/still.png"
+    )
+    assert outcome.code == 2
+    assert "lies in the recording" in outcome.err
+    before[Path("still.png")] = b"of the dataset"
+    assert {path.name: data for path, data in read_files(earlier / "drive").items()} == {
+        path.name: data for path, data in before.items()
+    }
+    assert (earlier / "detections.jsonl").exists()
+
+
 @pytest.mark.parametrize(
     ("option", "code", "words"),
     [
@@ -190,9 +248,15 @@ def test_strict_stops_at_a_corrupt_frame_and_keeps_what_was_done(
 def test_a_wrong_option_leaves_earlier_results_alone(colonnade, recording: Path, tiny_model: Path) -> None:
     options = ("detect", recording, "-m", tiny_model, "-q", "-o", "here", "--limit", 1)
     assert colonnade(*options).code == 0
-    before = {path: path.read_bytes() for path in Path("here").rglob("*") if path.is_file()}
-    assert colonnade(*options, "--movie", "film.avi").code == 2
-    assert {path: path.read_bytes() for path in Path("here").rglob("*") if path.is_file()} == before
+    before = read_files(Path("here"))
+    Path("folder.webp").mkdir()
+    Path("file").write_text("")
+    for movie in ("film.avi", "folder.webp", "file/film.webp", "/proc/nowhere/film.webp"):
+        outcome = colonnade(*options, "--movie", movie)
+        assert (outcome.code, outcome.out) == (2, "")
+        assert movie.rpartition("/")[2] in outcome.err
+        assert read_files(Path("here")) == before
+    assert sorted(path.name for path in Path().iterdir()) == ["file", "folder.webp", "here"]
 
 
 def test_no_frames_at_all_make_an_empty_result(colonnade, recording: Path, tiny_model: Path) -> None:

@@ -97,6 +97,7 @@ def detect(
     from ...detector.io import describe, open_recording
     from .detection_run import DetectionRun, Selection
     from .interrupts import deferred_interrupt
+    from .output_files import check_apart, check_file
     from .result_folder import FrameOutputs, PictureLook, create_result_folder, write_config
 
     if show:
@@ -126,7 +127,10 @@ def detect(
             from ...detector.view import MovieWriter
 
             film = MovieWriter(movie)  # refuses a wrong name before anything is written
-        folder = create_result_folder(output)
+            if movie.exists():
+                check_apart("--movie", movie, recording)
+            check_file("--movie", movie, make_folder=True)
+        folder = create_result_folder(output, recording)
         write_config(folder, _effective_config(info, detector, selection, level, limit, precision, strict))
         reach = detector.manifest.geometry.reach
         look = PictureLook(
@@ -190,7 +194,8 @@ def _drive(run: DetectionRun, folder: Path, show: bool) -> tuple[str, Exception 
 def _finish(summary: RunSummary, detector: Detector, folder: Path, movie: Path | None) -> None:
     """Write the summary and print the tables."""
     from ..bench.hardware import describe_hardware
-    from .result_folder import SUMMARY, write_text
+    from .earlier_results import SUMMARY
+    from .output_files import write_text
 
     manifest = detector.manifest
     more = {"model": manifest.name, "model_sha256": manifest.sha256, "threads": detector.threads}

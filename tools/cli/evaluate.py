@@ -67,7 +67,7 @@ def evaluate(
     from ...detector.detector import load
     from ...detector.evaluate import EvaluationProtocol, open_dataset, run_detector, score_results
     from .error_pictures import ErrorPictures
-    from .result_folder import write_text
+    from .output_files import write_text
 
     detector = load(model, threads=threads)
     protocol = EvaluationProtocol(excuse_unlabelled=excuse_unlabelled, ignore_twins=ignore_twins)

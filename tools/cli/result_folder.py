@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,36 +16,35 @@ from ...detector.export import JsonLinesWriter, KittiTextWriter
 from ...detector.export.kitti_text import file_stem
 from ...detector.frames import Frame
 from ...runtime.errors import UsageError
+from .earlier_results import BOXES, CONFIG, KITTI, MARKER, PICTURES, find_earlier_results
+from .output_files import check_apart, check_folder, write_text
 
 if TYPE_CHECKING:
     from ...detector.view import MovieWriter
 
-CONFIG, SUMMARY, BOXES, KITTI, PICTURES = (
-    "config.yaml",
-    "summary.json",
-    "detections.jsonl",
-    "kitti",
-    "pictures",
-)
-_OURS = (CONFIG, SUMMARY, BOXES, KITTI, PICTURES)
 
-
-def create_result_folder(output: Path | None) -> Path:
-    """Make the folder: `output`, or results/<local time> with a link results/latest to it.
+def create_result_folder(output: Path | None, recording: Path) -> Path:
+    """Make the folder: `output`, without earlier results, or results/<time> with a link results/latest to it.
 
     Raises:
-        UsageError: `output` holds files that are not the results of an earlier run.
+        UsageError: `output` holds other files than the results of an earlier run, cannot be written to, or is,
+            holds or lies in the recording.
     """
     if output is None:
         return _create_stamped(Path("results"))
     if output.exists() and not output.is_dir():
         raise UsageError(f"--output {output}: a file of this name exists; choose a folder")
-    if output.is_dir() and any(output.iterdir()):
-        if not (output / CONFIG).is_file():
-            raise UsageError(f"--output {output}: the folder holds other files; choose an empty or a new one")
-        for name in _OURS:
-            _remove(output / name)
-    output.mkdir(parents=True, exist_ok=True)
+    check_apart("--output", output, recording)
+    earlier = find_earlier_results(output) if output.is_dir() and any(output.iterdir()) else None
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        check_folder(output)
+    except OSError as error:
+        raise UsageError(
+            f"--output {output}: cannot be written to: {error.strerror or error}; choose another folder"
+        ) from error
+    if earlier is not None:
+        earlier.remove()
     return output
 
 
@@ -74,23 +72,9 @@ def _link_latest(link: Path, target: str) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file under a temporary name, then give it its own."""
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
-
-
 def write_config(folder: Path, values: dict[str, Any]) -> None:
-    """Write the effective configuration, in the order given."""
-    write_text(folder / CONFIG, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
+    """Write the effective configuration, in the order given; it tells later runs that the folder holds results."""
+    write_text(folder / CONFIG, MARKER + yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,67 @@
+"""output_files.py: the files that options name: whether they can be written is found out before the work begins."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from ...runtime.errors import UsageError
+
+
+def check_file(option: str, path: Path, *, make_folder: bool = False) -> None:
+    """Make sure that a file can be written, without leaving anything of it.
+
+    Args:
+        option: its name, for the message.
+        path: the file.
+        make_folder: make the folder that it lies in.
+
+    Raises:
+        UsageError: there can be no such file, or it cannot be written.
+    """
+    if path.is_dir():
+        raise UsageError(f"{option} {path}: this is a folder; name a file")
+    if path.exists() and not path.is_file():  # /dev/stdout, a named pipe
+        return
+    try:
+        if make_folder:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        check_folder(path.parent)
+    except OSError as error:
+        raise UsageError(
+            f"{option} {path}: cannot be written: {error.strerror or error}; name a file in a folder of yours"
+        ) from error
+
+
+def check_folder(folder: Path) -> None:
+    """Raise OSError where no file can be made in `folder`."""
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=".colonnade-", suffix=".part"):
+        pass
+
+
+def check_apart(option: str, path: Path, recording: Path, noun: str = "recording") -> None:
+    """Raise UsageError where a file or folder to write is, holds or lies in what is read."""
+    ours, theirs = path.resolve(), recording.resolve()
+    if ours == theirs:
+        relation = f"is the {noun} itself"
+    elif theirs in ours.parents:
+        relation = f"lies in the {noun} {recording}"
+    elif ours in theirs.parents:
+        relation = f"holds the {noun} {recording}"
+    else:
+        return
+    raise UsageError(f"{option} {path}: {relation}, which is left as it is; choose another place")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file under a temporary name, then give it its own; a pipe or a device is written to directly."""
+    if path.exists() and not path.is_file():
+        path.write_text(text, encoding="utf-8")
+        return
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
