@@ -20,6 +20,8 @@ from ...runtime.errors import ColonnadeError, RecordingError, UsageError
 from ..frames import Frame
 from .bag_writing import write_bag, write_db3, write_mcap
 from .pcd import encode_pcd
+from .recording import Recording
+from .replacing import FRAME_STEM, check_replaceable
 from .sources import natural_key
 
 Encoder = Callable[[NDArray[np.float32]], bytes]
@@ -60,7 +62,7 @@ def write_files(path: Path, frames: Iterable[Frame], suffix: str, encode: Encode
 
 
 def _are_ordered_names(ids: list[str]) -> bool:
-    if not all(re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.@+=-]{0,99}", name) for name in ids):
+    if not all(re.fullmatch(FRAME_STEM, name) for name in ids):
         return False
     # Compared without case, as some file systems do.
     keys = [natural_key(name.lower()) for name in ids]
@@ -87,6 +89,7 @@ def write_recording(
     *,
     format: str | None = None,
     overwrite: bool = False,
+    source: str | os.PathLike[str] | None = None,
 ) -> None:
     """Write `frames` as a recording; nothing appears at `path` before all is written.
 
@@ -99,17 +102,22 @@ def write_recording(
         path: where to.
         frames: the frames, taken one at a time.
         format: "mcap", "db3", "bag", "kitti", "pcd", "npy"; None = by the suffix, "kitti" without one.
-        overwrite: replace what is at `path`.
+        overwrite: replace the recording at `path`: a file, or a folder that holds nothing but one.
+        source: the recording that the frames are read from, which is not replaced; known where `frames` is a Recording.
 
     Raises:
         UsageError: the format is unknown.
-        RecordingError: there are no frames, a frame does not fit, or `path` exists or cannot be written.
+        RecordingError: there are no frames, a frame does not fit, or `path` exists, holds other files or the source,
+            or cannot be written.
         MissingExtraError: the format needs a package that is not installed.
     """
     target = Path(path)
     write = _choose_writer(target, format)
-    if os.path.lexists(target) and not overwrite:
-        raise RecordingError(f"{target}: exists already; choose another name or say --overwrite")
+    if os.path.lexists(target):
+        if not overwrite:
+            raise RecordingError(f"{target}: exists already; choose another name or say --overwrite")
+        origin = frames.path if source is None and isinstance(frames, Recording) else source
+        check_replaceable(target, None if origin is None else Path(origin))
     remaining = iter(frames)
     first = next(remaining, None)
     if first is None:
@@ -123,15 +131,26 @@ def write_recording(
             made = workshop / target.name
             made = made.with_suffix("") if made.suffix == ".db3" else made
             write(made, chain([first], remaining))
-            if os.path.lexists(target):
-                target.rename(workshop / "replaced")
-            made.rename(target)
+            _swap_in(made, target, workshop / "replaced")
         finally:
             shutil.rmtree(workshop, ignore_errors=True)
     except ColonnadeError:
         raise
     except OSError as error:
         raise RecordingError(f"{target}: cannot be written: {error.strerror or error}") from error
+
+
+def _swap_in(made: Path, target: Path, replaced: Path) -> None:
+    """Give `made` the name of the target, and the target the name `replaced`; or leave the target as it is."""
+    if not os.path.lexists(target):
+        made.rename(target)
+        return
+    target.rename(replaced)
+    try:
+        made.rename(target)
+    except BaseException:
+        replaced.rename(target)
+        raise
 
 
 def round_frames(frames: Iterable[Frame]) -> Iterator[Frame]:

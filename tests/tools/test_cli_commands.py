@@ -108,6 +108,16 @@ def test_simulate_writes_recordings(colonnade) -> None:
     assert len(frame.points) > 5000
 
 
+def test_overwrite_spares_what_is_no_recording(colonnade, recording: Path) -> None:
+    """Neither the folder around the input nor a labelled dataset is replaced."""
+    data = recording.parent
+    for command in (("convert", recording, data), ("simulate", data, "--sensor", "vlp16", "--frames", 1)):
+        outcome = colonnade(*command, "--to", "kitti", "--overwrite")
+        assert (outcome.code, outcome.out) == (1, "")
+        assert "is not replaced, because" in outcome.err
+        assert len(list(recording.iterdir())) == 6
+
+
 def test_simulate_drives_through_one_scene(colonnade) -> None:
     common = ("--sensor", "vlp16", "--frames", 2, "--drive", "--interval", 0.5, "--kind", "city")
     assert colonnade("simulate", "drive.mcap", *common, "--compact").code == 0

@@ -26,7 +26,7 @@ def convert(
         str | None,
         typer.Option("--to", metavar="NAME", help="Format to write: mcap, db3, bag, kitti, pcd or npy."),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is at OUT.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the recording at OUT.")] = False,
     limit: options.LimitOption = None,
     format: options.FormatOption = None,
     topic: options.TopicOption = None,
@@ -69,7 +69,9 @@ def convert(
             terminal.show_note(describe(frames.info))
         written = _Counter()
         with terminal.progress_bar("converting", frames.length, quiet=quiet) as progress:
-            write_recording(out, written.count(frames, progress), format=to, overwrite=overwrite)
+            write_recording(
+                out, written.count(frames, progress), format=to, overwrite=overwrite, source=recording
+            )
     terminal.show_facts(
         [("frames", f"{written.frames:,}"), ("points", f"{written.points:,}"), ("written", str(out))]
     )

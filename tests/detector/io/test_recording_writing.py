@@ -64,6 +64,53 @@ def test_a_recording_can_be_written_onto_itself(tmp_path: Path) -> None:
     assert [len(frame.points) for frame in open_recording(tmp_path / "a.mcap")] == [200, 150, 180]
 
 
+def test_only_recordings_are_overwritten(tmp_path: Path) -> None:
+    dataset = tmp_path / "data"
+    write_recording(dataset / "velodyne", make_frames())
+    write_recording(dataset / "outer.mcap", make_frames())
+    (dataset / "label_2").mkdir()
+    (dataset / "label_2" / "000000.txt").write_text("Car")
+    (tmp_path / "thesis.mcap").write_text("precious")
+    write_recording(tmp_path / "mixed", make_frames())
+    (tmp_path / "mixed" / "000000.npy").write_bytes(b"of another")
+    write_recording(tmp_path / "linked", make_frames())
+    (tmp_path / "linked" / "more.bin").symlink_to(dataset / "velodyne" / "000000.bin")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    velodyne = open_recording(dataset / "velodyne")
+    for target, words in (
+        (dataset, "holds what is read"),
+        (dataset / "velodyne", "is what is read"),
+        (dataset / "velodyne" / "000001.bin", "lies in what is read"),
+        (tmp_path / "thesis.mcap", "it is no recording"),
+        (tmp_path / "mixed", "000000.npy in it is not of a recording"),
+        (tmp_path / "linked", "more.bin in it is not of a recording"),
+    ):
+        with pytest.raises(RecordingError, match=words):
+            write_recording(target, velodyne, overwrite=True, format="kitti")
+    with pytest.raises(RecordingError, match="label_2 in it is not of a recording"):
+        write_recording(dataset, make_frames(), overwrite=True)
+    with pytest.raises(RecordingError, match="lies in what is read"):
+        write_recording(dataset / "outer.mcap", make_frames(), overwrite=True, source=dataset)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    write_recording(dataset / "velodyne", make_frames((9,)), overwrite=True)
+    assert names(dataset / "velodyne") == ["000000.bin"]
+
+
+def test_what_cannot_be_replaced_keeps_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_recording(tmp_path / "folder", make_frames())
+    rename = Path.rename
+
+    def fail_once(path: Path, target: Path) -> Path:
+        if path.name == "folder" and path.parent != tmp_path:
+            raise OSError(28, "no space left")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", fail_once)
+    with pytest.raises(RecordingError, match="no space left"):
+        write_recording(tmp_path / "folder", make_frames((7,)), overwrite=True)
+    assert len(open_recording(tmp_path / "folder")) == 3
+
+
 @pytest.mark.parametrize("name", ["a.mcap", "a.db3", "a.bag", "folder", "a.npy"])
 def test_a_failure_leaves_nothing_behind(name: str, tmp_path: Path) -> None:
     def failing() -> Iterator[Frame]:
