@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import get_args
 
-from ..runtime.errors import ConfigError
+from ..runtime.errors import ConfigError, UsageError
 from ..runtime.sparse import Kind
+from ..runtime.sparse.rules import find_output_shape
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 INPUT = "pillars"  # name of the encoder's output
@@ -43,7 +45,8 @@ class Architecture:
     """A network: encoder width, layers in the order they run, and the step from pillars to output cells.
 
     Raises:
-        ConfigError: a layer names an unknown kind or input, or its channels do not add up.
+        ConfigError: a layer names an unknown kind or input, its channels do not add up, its inputs do not lie on the
+            same cells, or `output_stride` is not what the strides of the layers make.
     """
 
     encoder_channels: int
@@ -52,24 +55,58 @@ class Architecture:
 
     def __post_init__(self) -> None:
         channels = {INPUT: self.encoder_channels}
+        strides = {INPUT: Fraction(1)}  # pillars per cell
         for layer in self.layers:
-            if layer.kind not in KINDS:
-                raise ConfigError(
-                    f"layer '{layer.name}': unknown kind '{layer.kind}', expected one of {KINDS}"
-                )
-            missing = [i for i in layer.inputs if i not in channels]
-            if missing or not layer.inputs:
-                raise ConfigError(f"layer '{layer.name}': inputs {missing} are not computed before it")
-            total = sum(channels[i] for i in layer.inputs)
-            if total != layer.in_channels:
-                raise ConfigError(
-                    f"layer '{layer.name}': in_channels is {layer.in_channels}, its inputs bring {total}"
-                )
-            if layer.name in channels:
-                raise ConfigError(f"layer name '{layer.name}' is used twice")
+            _check_layer(layer, channels)
             channels[layer.name] = layer.out_channels
+            steps = {strides[i] for i in layer.inputs}
+            if len(steps) > 1:
+                raise ConfigError(f"layer '{layer.name}': its inputs have cells of different sizes")
+            step = Fraction(1, layer.stride) if layer.kind == "transposed" else Fraction(layer.stride)
+            strides[layer.name] = steps.pop() * step
         if not self.layers:
             raise ConfigError("the network has no layers")
+        made = strides[self.layers[-1].name]
+        if made != self.output_stride:
+            raise ConfigError(f"output_stride is {self.output_stride}, the strides of the layers make {made}")
+
+    def check_grid(self, shape: tuple[int, int]) -> None:
+        """Check that the network can run on a grid of `shape` rows and columns of pillars.
+
+        Raises:
+            ConfigError: a layer's kernel or stride is impossible, or its inputs come out with different shapes, as
+                where a side of the grid cannot be halved as often as the network halves it.
+        """
+        shapes = {INPUT: shape}
+        for layer in self.layers:
+            inputs = {shapes[i] for i in layer.inputs}
+            if len(inputs) > 1:
+                raise ConfigError(
+                    f"layer '{layer.name}': on a grid of {shape[0]} x {shape[1]} pillars its inputs have different "
+                    f"shapes {sorted(inputs)}; choose ranges that can be halved as often as the network halves them"
+                )
+            try:
+                shapes[layer.name] = find_output_shape(layer.kind, layer.kernel, layer.stride, inputs.pop())
+            except UsageError as error:
+                raise ConfigError(f"layer '{layer.name}': {error}") from error
+
+
+def _check_layer(layer: Layer, channels: dict[str, int]) -> None:
+    """Check one layer against the channels of those before it."""
+    if layer.kind not in KINDS:
+        raise ConfigError(f"layer '{layer.name}': unknown kind '{layer.kind}', expected one of {KINDS}")
+    missing = [i for i in layer.inputs if i not in channels]
+    if missing or not layer.inputs:
+        raise ConfigError(f"layer '{layer.name}': inputs {missing} are not computed before it")
+    total = sum(channels[i] for i in layer.inputs)
+    if total != layer.in_channels:
+        raise ConfigError(
+            f"layer '{layer.name}': in_channels is {layer.in_channels}, its inputs bring {total}"
+        )
+    if layer.name in channels:
+        raise ConfigError(f"layer name '{layer.name}' is used twice")
+    if min(layer.in_channels, layer.out_channels, layer.kernel, layer.stride) < 1:
+        raise ConfigError(f"layer '{layer.name}': channels, kernel and stride must be 1 or more")
 
 
 @dataclass(frozen=True)

@@ -125,13 +125,61 @@ def find_model(name_or_path: str | Path) -> Path:
     )
 
 
-def _field(source: dict[str, Any], key: str, kind: type | tuple[type, ...], where: Path) -> Any:
+def _field(source: dict[str, Any], key: str, kind: type | tuple[type, ...], where: str) -> Any:
     value = source.get(key)
-    if not isinstance(value, kind) or isinstance(value, bool):
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise ModelError(
             f"{where}: '{key}' is missing or not of the expected type; take the folder from its source again"
         )
     return value
+
+
+def _read_mapping(path: Path) -> dict[str, Any]:
+    try:
+        source = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise ModelError(f"{path}: cannot be read as YAML ({type(error).__name__})") from error
+    if not isinstance(source, dict) or source.get("format") != FORMAT:
+        raise ModelError(f"{path}: not a model manifest of format {FORMAT}")
+    return source
+
+
+def _read_geometry(source: dict[str, Any], where: str) -> PillarGeometry:
+    inside = f"{where}: geometry"
+    return PillarGeometry(**{str(key): float(_field(source, key, (int, float), inside)) for key in source})
+
+
+def _read_layer(entry: Any, where: str) -> Layer:
+    known = {f.name for f in fields(Layer)}
+    if not isinstance(entry, dict) or set(entry) != known:
+        raise ModelError(f"{where}: a layer is not described by {sorted(known)}")
+    inside = f"{where}: layer '{entry['name']}'"
+    for key in ("name", "kind"):
+        _field(entry, key, str, inside)
+    for key in ("in_channels", "out_channels", "kernel", "stride"):
+        _field(entry, key, int, inside)
+    _field(entry, "relu", bool, inside)
+    inputs = _field(entry, "inputs", list, inside)
+    return Layer(**(entry | {"inputs": tuple(map(str, inputs))}))
+
+
+def _read_architecture(source: dict[str, Any], where: str) -> Architecture:
+    encoder = _field(source, "encoder", dict, where)
+    if (encoder.get("point_features"), encoder.get("pillar_features")) != (POINT_FEATURES, PILLAR_FEATURES):
+        raise ModelError(f"{where}: the encoder takes other features than this version of colonnade computes")
+    layers = tuple(_read_layer(entry, where) for entry in _field(source, "layers", list, where))
+    return Architecture(
+        _field(encoder, "channels", int, f"{where}: encoder"),
+        layers,
+        _field(source, "output_stride", int, where),
+    )
+
+
+def _read_classes(source: dict[str, Any], where: str) -> tuple[str, ...]:
+    classes = _field(source, "classes", list, where)
+    if not classes or not all(isinstance(c, str) and c for c in classes) or len(set(classes)) < len(classes):
+        raise ModelError(f"{where}: classes must be different names, got {classes}")
+    return tuple(classes)
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -141,46 +189,39 @@ def read_manifest(folder: Path) -> Manifest:
         ModelError: it is missing, malformed, of another format, or describes an impossible network.
     """
     path = folder / MANIFEST
+    source, where = _read_mapping(path), str(path)
     try:
-        source = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ModelError(f"{path}: cannot be read as YAML ({type(error).__name__})") from error
-    if not isinstance(source, dict) or source.get("format") != FORMAT:
-        raise ModelError(f"{path}: not a model manifest of format {FORMAT}")
-    encoder = _field(source, "encoder", dict, path)
-    if (encoder.get("point_features"), encoder.get("pillar_features")) != (POINT_FEATURES, PILLAR_FEATURES):
-        raise ModelError(f"{path}: the encoder takes other features than this version of colonnade computes")
-    try:
-        geometry = PillarGeometry(**{k: float(v) for k, v in _field(source, "geometry", dict, path).items()})
-        known = {f.name for f in fields(Layer)}
-        layers = []
-        for entry in _field(source, "layers", list, path):
-            if not isinstance(entry, dict) or not set(entry) <= known:
-                raise ModelError(f"{path}: a layer is not described by {sorted(known)}")
-            layers.append(Layer(**(entry | {"inputs": tuple(entry["inputs"])})))
-        architecture = Architecture(int(encoder["channels"]), tuple(layers), int(source["output_stride"]))
-    except (TypeError, ValueError, KeyError, ConfigError) as error:
+        geometry = _read_geometry(_field(source, "geometry", dict, where), where)
+        architecture = _read_architecture(source, where)
+        architecture.check_grid(geometry.shape)
+    except (TypeError, OverflowError, ConfigError) as error:
         raise ModelError(f"{path}: {error}") from error
-    classes = tuple(str(c) for c in _field(source, "classes", list, path))
-    if architecture.layers[-1].out_channels != len(classes) + REGRESSION:
-        raise ModelError(f"{path}: the last layer does not have {len(classes)} + {REGRESSION} channels")
+    classes = _read_classes(source, where)
+    head = architecture.layers[-1]
+    if head.out_channels != len(classes) + REGRESSION or head.relu:
+        raise ModelError(
+            f"{path}: the last layer must have {len(classes)} + {REGRESSION} channels and no ReLU behind it"
+        )
+    score = _field(source, "score", (int, float), where)
+    if not 0.0 <= score <= 1.0:
+        raise ModelError(f"{path}: score must lie in 0..1, got {score}")
     return Manifest(
-        name=_field(source, "name", str, path),
+        name=_field(source, "name", str, where),
         classes=classes,
         geometry=geometry,
         architecture=architecture,
-        score=float(_field(source, "score", (int, float), path)),
-        training_data=_field(source, "training_data", str, path),
-        licence=_field(source, "licence", str, path),
-        sha256=_field(source, "sha256", str, path),
+        score=float(score),
+        training_data=_field(source, "training_data", str, where),
+        licence=_field(source, "licence", str, where),
+        sha256=_field(source, "sha256", str, where),
     )
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:
-    """Read a model folder and check its hash and every shape.
+    """Read a model folder and check its hash, every shape and every number.
 
     Raises:
-        ModelError: a file is missing or damaged, or a tensor does not fit the manifest.
+        ModelError: a file is missing or damaged, or a tensor does not fit the manifest or is not finite.
     """
     manifest = read_manifest(folder)
     path = folder / WEIGHTS
@@ -200,6 +241,10 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         if tensor is None or tensor.shape != shape or tensor.dtype != np.float32:
             found = "missing" if tensor is None else f"{tensor.dtype} {tensor.shape}"
             raise ModelError(f"{path}: tensor '{name}' is {found}, expected float32 {shape}")
+        if not np.isfinite(tensor).all():
+            raise ModelError(
+                f"{path}: tensor '{name}' holds NaN or infinity; its training diverged, take another model"
+            )
         return tensor
 
     width = manifest.architecture.encoder_channels

@@ -44,7 +44,7 @@ class Network:
         weights: one per layer, in order.
 
     Raises:
-        ModelError: a weight does not have the shape that its layer needs.
+        ModelError: a weight does not have the shape that its layer needs, or is not finite.
     """
 
     def __init__(self, architecture: Architecture, weights: tuple[LayerWeights, ...]) -> None:
@@ -56,6 +56,11 @@ class Network:
                 raise ModelError(
                     f"layer '{layer.name}': weight {part.weight.shape} and bias {part.bias.shape} "
                     f"do not fit the expected {expected}; the model folder is damaged or of another version"
+                )
+            if not (np.isfinite(part.weight).all() and np.isfinite(part.bias).all()):
+                raise ModelError(
+                    f"layer '{layer.name}': weight or bias holds NaN or infinity; "
+                    "the model is damaged, or its training diverged"
                 )
             packed.append((pack_weight(part.weight), part.bias))
         self._packed = tuple(packed)

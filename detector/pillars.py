@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ POINT_FEATURES = 3  # offset to the pillar's centre along x and y [pillars], hei
 HEIGHT_BINS = 10
 BIN_HEIGHT = 0.4  # [m]
 BIN_FLOOR = -0.4  # [m] above the ground
+MOST_PILLARS = 2**26  # of a grid; 800 times those of the default one
 PILLAR_FEATURES = 9 + HEIGHT_BINS  # see compute_pillar_features
 
 
@@ -23,7 +25,8 @@ class PillarGeometry:
     """The grid of pillars: rows run along y, columns along x; half-open ranges [m], z above the ground.
 
     Raises:
-        ConfigError: a range is empty or does not divide into whole pillars.
+        ConfigError: a value is not finite, a range is empty or does not divide into whole pillars, or there are too
+            many of them.
     """
 
     x_min: float
@@ -35,6 +38,9 @@ class PillarGeometry:
     size: float
 
     def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if not math.isfinite(value):
+                raise ConfigError(f"{name} is {value}; give a number of metres")
         for low, high, axis in ((self.x_min, self.x_max, "x"), (self.y_min, self.y_max, "y")):
             count = (high - low) / self.size if self.size > 0 else 0.0
             if count < 1 or abs(count - round(count)) > 1e-3:
@@ -42,6 +48,12 @@ class PillarGeometry:
                     f"the {axis} range {low}..{high} m is not a whole number of pillars of {self.size} m; "
                     "choose the range as a multiple of the pillar size"
                 )
+        rows, columns = self.shape
+        if rows * columns >= MOST_PILLARS:
+            raise ConfigError(
+                f"a grid of {rows} x {columns} pillars is too large; choose larger pillars than {self.size} m, "
+                "or a smaller range"
+            )
         if not self.z_min < self.z_max:
             raise ConfigError(f"z_min {self.z_min} m must be below z_max {self.z_max} m")
 

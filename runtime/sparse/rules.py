@@ -97,23 +97,40 @@ def build_rules(
     Raises:
         UsageError: unknown kind, or a kernel and stride that the kind does not have.
     """
-    _check_geometry(kind, kernel, stride, grid.shape)
-    height, width = grid.shape
+    shape = find_output_shape(kind, kernel, stride, grid.shape)
+    width = grid.shape[1]
     row_ptr, cols = grid.row_ptr, grid.cols
     if kind == "transposed":
-        shape = (height * stride, width * stride)
-        if shape[0] * shape[1] >= 2**31:
-            raise UsageError(f"a transposed convolution of stride {stride} makes {shape} too large a grid")
         out_row_ptr, out_cols, neighbours = _list_children(row_ptr, cols, stride)
     else:
-        pad = 0 if kernel == 2 else kernel // 2
-        shape = ((height + 2 * pad - kernel) // stride + 1, (width + 2 * pad - kernel) // stride + 1)
+        pad = _find_padding(kernel)
         if kind == "submanifold":
             out_row_ptr, out_cols = row_ptr, cols
         else:
             out_row_ptr, out_cols = _find_reached_sites(row_ptr, cols, kernel, stride, pad, *shape)
         neighbours = _find_neighbours(row_ptr, cols, width, out_row_ptr, out_cols, kernel, stride, pad)
     return Rulebook(kind, kernel, stride, row_ptr, cols, grid.shape, out_row_ptr, out_cols, shape, neighbours)
+
+
+def find_output_shape(kind: str, kernel: int, stride: int, shape: tuple[int, int]) -> tuple[int, int]:
+    """Return rows and columns of a convolution's output on a grid of `shape`.
+
+    Raises:
+        UsageError: as `build_rules`.
+    """
+    _check_geometry(kind, kernel, stride, shape)
+    height, width = shape
+    if kind == "transposed":
+        if height * width * stride**2 >= 2**31:
+            grown = height * stride, width * stride
+            raise UsageError(f"a transposed convolution of stride {stride} makes {grown} too large a grid")
+        return height * stride, width * stride
+    pad = _find_padding(kernel)
+    return (height + 2 * pad - kernel) // stride + 1, (width + 2 * pad - kernel) // stride + 1
+
+
+def _find_padding(kernel: int) -> int:
+    return 0 if kernel == 2 else kernel // 2
 
 
 def _check_geometry(kind: str, kernel: int, stride: int, shape: tuple[int, int]) -> None:

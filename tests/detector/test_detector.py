@@ -238,6 +238,78 @@ def test_damaged_models_are_refused(tmp_path, damage):
         load(tmp_path)
 
 
+def edit_layer(index, **values):
+    def edit(folder):
+        manifest = yaml.safe_load((folder / MANIFEST).read_text())
+        manifest["layers"][index].update(values)
+        (folder / MANIFEST).write_text(yaml.safe_dump(manifest))
+
+    return edit
+
+
+def edit_geometry(**values):
+    def edit(folder):
+        manifest = yaml.safe_load((folder / MANIFEST).read_text())
+        manifest["geometry"].update(values)
+        (folder / MANIFEST).write_text(yaml.safe_dump(manifest))
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    ("damage", "complaint"),
+    [
+        (edit_manifest("output_stride", 4), "output_stride is 4, the strides of the layers make 2"),
+        (edit_manifest("output_stride", 0), "output_stride is 0"),
+        (edit_manifest("output_stride", 2.5), "output_stride"),
+        (edit_manifest("classes", ["car", "car", "car"]), "different names"),
+        (edit_manifest("classes", ["car", "pedestrian", False]), "different names"),
+        (edit_manifest("score", 7), "score must lie in 0..1, got 7"),
+        (edit_manifest("score", 10**400), "score must lie in 0..1"),
+        (edit_manifest("score", float("nan")), "score must lie in 0..1"),
+        (edit_layer(0, relu="no"), "'relu'"),
+        (edit_layer(0, kernel=3.0), "'kernel'"),
+        (edit_layer(0, stride=0), "stride must be 1 or more"),
+        (edit_layer(0, kernel=4), "odd kernel"),
+        (edit_layer(-1, relu=True), "no ReLU"),
+        (edit_geometry(x_min=float("-inf"), x_max=float("inf")), "x_min is -inf"),
+        (edit_geometry(z_max=float("inf")), "z_max is inf"),
+        (edit_geometry(size="0.32"), "'size'"),
+        (edit_geometry(x_max=10**400), "too large"),
+        (edit_geometry(size=0.0001), "too large"),
+        (edit_geometry(x_max=24.96), "different shapes"),
+        (lambda folder: (folder / MANIFEST).write_text("name: 2024-99-99"), "YAML"),
+    ],
+)
+def test_manifests_that_contradict_themselves_are_refused(tmp_path, damage, complaint):
+    save_checkpoint(make_checkpoint(), tmp_path)
+    damage(tmp_path)
+    with pytest.raises(ModelError, match=complaint) as caught:
+        load(tmp_path)
+    assert str(tmp_path / MANIFEST) in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["head.bias", "block1.0.weight", "encoder.bias"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_not_finite_are_refused(tmp_path, name, value):
+    save_checkpoint(make_checkpoint(), tmp_path)
+    tensors = load_file(tmp_path / WEIGHTS)
+    tensors[name].flat[0] = value
+    save_file(tensors, tmp_path / WEIGHTS)
+    digest = hashlib.sha256((tmp_path / WEIGHTS).read_bytes()).hexdigest()
+    edit_manifest("sha256", digest)(tmp_path)
+    with pytest.raises(ModelError, match=f"{name}' holds NaN or infinity") as caught:
+        load(tmp_path)
+    assert str(tmp_path / WEIGHTS) in str(caught.value)
+
+
+def test_layers_that_are_not_finite_are_refused_in_memory():
+    checkpoint = make_checkpoint()
+    wrong = replace(checkpoint.layers[0], bias=np.full_like(checkpoint.layers[0].bias, np.nan))
+    with pytest.raises(ModelError, match=r"block1\.0"):
+        Detector(replace(checkpoint, layers=(wrong, *checkpoint.layers[1:])))
+
+
 def test_weights_that_do_not_fit_are_refused():
     checkpoint = make_checkpoint()
     wrong = LayerWeights(np.zeros((1, 1, 3, 3), np.float32), np.zeros(1, np.float32))
@@ -285,6 +357,14 @@ def test_a_known_ground_is_used(detector):
         ((Layer("a", "submanifold", ("b",), 8, 8),), "not computed"),
         ((Layer("a", "submanifold", ("pillars",), 9, 8),), "in_channels"),
         ((Layer("a", "submanifold", ("pillars",), 8, 8), Layer("a", "submanifold", ("a",), 8, 8)), "twice"),
+        ((Layer("a", "submanifold", ("pillars",), 8, 8),), "output_stride is 2"),
+        (
+            (
+                Layer("a", "strided", ("pillars",), 8, 8, stride=2),
+                Layer("b", "submanifold", ("pillars", "a"), 16, 8),
+            ),
+            "different sizes",
+        ),
     ],
 )
 def test_impossible_networks_are_refused(layers, complaint):
