@@ -154,6 +154,83 @@ def test_eval_scores_datasets_and_names_what_it_measured(colonnade, tiny_model: 
     assert "no such folder" in missing.err
 
 
+def run_shell(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run a shell script in which `colonnade` is the program and $1, $2 are the arguments."""
+    program = (
+        f"colonnade() {{ '{sys.executable}' -c 'from colonnade.tools.cli import main; main()' \"$@\"; }}"
+    )
+    return subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {program}; {script}", "-", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_eval_keeps_the_datasets_that_are_done(colonnade, tiny_model: Path) -> None:
+    assert colonnade("simulate", "street", "--sensor", "vlp16", "--frames", 1).code == 0
+    outcome = colonnade("eval", "-m", tiny_model, "street", "nowhere", "--json", "scores.json")
+    assert outcome.code == 1
+    assert "street: 1 frames" in outcome.out
+    (report,) = json.loads(Path("scores.json").read_text())["reports"]
+    assert report["dataset"] == "street"
+    assert sorted(path.name for path in Path().iterdir()) == ["scores.json", "street"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a shell pipe")
+def test_commands_go_on_when_the_reader_leaves(colonnade, tiny_model: Path, recording: Path) -> None:
+    assert colonnade("simulate", "street", "--sensor", "vlp16", "--frames", 1).code == 0
+    for script in (
+        "colonnade eval -q -m $1 street street --errors --json scores.json | true",
+        "colonnade detect -q -m $1 $2 -o here | true",
+        "colonnade doctor -m $1 | true",
+        "colonnade --help | true",
+        "colonnade detect -q -m $1 $2 -o here 2>&1 | true",
+        "colonnade detect -q -m $1 $2 -o here >&-",
+        "colonnade detect -m $1 $2 -o here 2>&-",
+        "colonnade doctor -m $1 >&- 2>&-",
+    ):
+        done = run_shell(script, tiny_model, recording)
+        assert (done.returncode, done.stderr) == (0, ""), script
+    assert len(json.loads(Path("scores.json").read_text())["reports"]) == 2
+    assert json.loads(Path("here/summary.json").read_text())["frames"] == 6
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a full disk")
+def test_a_full_disk_behind_stdout_is_an_error(tiny_model: Path) -> None:
+    done = run_shell("colonnade doctor -m $1 > /dev/full", tiny_model)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_report_that_cannot_be_written_is_refused_at_once(
+    colonnade, tiny_model: Path, recording: Path
+) -> None:
+    assert colonnade("simulate", "street", "--sensor", "vlp16", "--frames", 1).code == 0
+    labels = Path("street/labels.jsonl")
+    before = labels.read_bytes()
+    for command in (
+        ("eval", "-m", tiny_model, "street"),
+        ("bench", "detect", "-m", tiny_model, recording),
+        ("bench", "engine", "--rounds", 1),
+    ):
+        for target, why in (
+            ("absent/x.json", "cannot be written: No such file"),
+            ("street", "this is a folder"),
+            (labels, "no earlier report"),
+        ):
+            outcome = colonnade(*command, "--json", target)
+            assert (outcome.code, outcome.out) == (2, ""), outcome.err
+            assert outcome.err.startswith(f"error: --json {target}: ")
+            assert why in outcome.err
+    assert labels.read_bytes() == before
+    assert [path.name for path in Path().iterdir()] == ["street"]
+    assert not list(Path("street").glob("*.part"))
+    for _ in range(2):  # an earlier report is replaced
+        assert colonnade("eval", "-m", tiny_model, "street", "--json", "scores.json").code == 0
+
+
 def test_eval_draws_the_errors_of_every_dataset(colonnade, tiny_model: Path) -> None:
     assert colonnade("simulate", "street", "--sensor", "vlp16", "--frames", 2).code == 0
     Path("new/errors").mkdir(parents=True)

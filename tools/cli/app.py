@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import sys
 import traceback
 from importlib.metadata import version
@@ -13,6 +11,7 @@ import typer
 
 from ...runtime.errors import ColonnadeError, UsageError
 from . import bench, convert, detect, doctor, evaluate, simulate, train, warmup
+from .streams import forgiving_streams
 from .terminal import show_error
 
 EXIT_INPUT, EXIT_USAGE, EXIT_BUG, EXIT_INTERRUPTED = 1, 2, 70, 130
@@ -80,18 +79,29 @@ app.command("warmup")(warmup.warmup)
 def main() -> None:
     """Run the program; every way out of it is an exit code documented in --help."""
     arguments = sys.argv[1:]
-    debug = "--debug" in arguments
+    with forgiving_streams() as stdout:
+        code = _run([argument for argument in arguments if argument != "--debug"], "--debug" in arguments)
+        try:
+            stdout.flush()
+        except OSError as error:  # a full disk; a reader that has gone (`| head`) is no error
+            stdout.discard()
+            code = code or _report(error)
+    raise SystemExit(code)
+
+
+def _run(arguments: list[str], debug: bool) -> int | str | None:
+    """Run a command and return the exit code."""
     try:
-        app(args=[argument for argument in arguments if argument != "--debug"])
+        app(args=arguments)
     except SystemExit as leaving:
-        _flush_output()
-        raise leaving
+        return leaving.code
     except KeyboardInterrupt:
-        raise SystemExit(EXIT_INTERRUPTED) from None
+        return EXIT_INTERRUPTED
     except Exception as error:
         if debug:
             traceback.print_exc()
-        raise SystemExit(_report(error)) from None
+        return _report(error)
+    return 0
 
 
 def _report(error: Exception) -> int:
@@ -100,9 +110,6 @@ def _report(error: Exception) -> int:
         show_error(str(error))
         return EXIT_USAGE if isinstance(error, UsageError) else EXIT_INPUT
     if isinstance(error, OSError):
-        if error.errno == errno.EPIPE:
-            _discard_output()
-            return EXIT_INPUT
         named = error.filename is not None and error.strerror is not None
         show_error(f"{error.filename}: {error.strerror}" if named else str(error))
         return EXIT_INPUT
@@ -112,16 +119,3 @@ def _report(error: Exception) -> int:
     reason = " ".join(f"{type(error).__name__}: {error}".split())
     show_error(f"unexpected {reason}; this is a fault in Colonnade: run again with --debug for the traceback")
     return EXIT_BUG
-
-
-def _flush_output() -> None:
-    """Write out what is buffered; a reader that has gone (`| head`) is no error."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        _discard_output()
-
-
-def _discard_output() -> None:
-    """Point stdout at nothing, so that the interpreter's last flush stays quiet."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

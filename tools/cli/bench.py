@@ -48,8 +48,10 @@ def bench_detect(
     from ...detector.io import open_recording
     from ..bench.detect import run_detect_bench
     from ..bench.hardware import describe_hardware
-    from .output_files import write_text
+    from .output_files import check_report, write_text
 
+    if json is not None:
+        check_report("--json", json, ("recording", "frames_per_second"))
     with open_recording(recording, format=format, topic=topic, columns=columns, limit=limit) as opened:
         frames = list(opened)
     detector = load(model, threads=threads)
@@ -77,8 +79,10 @@ def bench_engine(
 ) -> None:
     """Time per layer of the sparse convolutions, beside spconv on the CPU where it is installed."""
     from ..bench.engine import ENGINE_LAYERS, run_engine_bench
-    from .output_files import write_text
+    from .output_files import check_report, write_text
 
+    if json is not None:
+        check_report("--json", json, ("tile", "layers"))
     with terminal.progress_bar("measuring", len(ENGINE_LAYERS), quiet=quiet, unit="layers") as progress:
         places = {id(layer): index for index, layer in enumerate(ENGINE_LAYERS)}
         report = run_engine_bench(

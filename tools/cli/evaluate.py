@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from ...detector.detector import Detector
     from ...detector.evaluate import EvaluationReport
 
+_KEYS = ("model", "model_sha256", "reports")  # by which an earlier report is known
+
 
 def evaluate(
     datasets: Annotated[
@@ -28,7 +30,8 @@ def evaluate(
     ] = None,
     limit: options.LimitOption = None,
     json: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write the reports as JSON, too.")
+        Path | None,
+        typer.Option("--json", metavar="FILE", help="Write the reports as JSON, too, after every dataset."),
     ] = None,
     excuse_unlabelled: Annotated[
         bool,
@@ -67,8 +70,10 @@ def evaluate(
     from ...detector.detector import load
     from ...detector.evaluate import EvaluationProtocol, open_dataset, run_detector, score_results
     from .error_pictures import ErrorPictures
-    from .output_files import write_text
+    from .output_files import check_report, write_text
 
+    if json is not None:
+        check_report("--json", json, _KEYS)
     detector = load(model, threads=threads)
     protocol = EvaluationProtocol(excuse_unlabelled=excuse_unlabelled, ignore_twins=ignore_twins)
     drawer = None if pictures is None else ErrorPictures(pictures)  # refuses a folder before the long run
@@ -82,6 +87,8 @@ def evaluate(
                 results, protocol, detector.default_score, dataset=dataset.name, notes=dataset.notes
             )
         )
+        if json is not None:  # after every dataset, so that an interruption loses but the one in work
+            write_text(json, _format_json(reports, detector))
         _print_report(reports[-1])
         if errors:
             _print_errors(reports[-1])
@@ -89,8 +96,6 @@ def evaluate(
             with terminal.progress_bar(f"drawing {path.name}", len(dataset), quiet=quiet) as progress:
                 where = drawer.write(reports[-1], results, dataset, progress)
             print(f"{where}\n")
-    if json is not None:
-        write_text(json, _format_json(reports, detector))
 
 
 def _print_report(report: EvaluationReport) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 
 from ...runtime.errors import UsageError
@@ -32,6 +34,25 @@ def check_file(option: str, path: Path, *, make_folder: bool = False) -> None:
         raise UsageError(
             f"{option} {path}: cannot be written: {error.strerror or error}; name a file in a folder of yours"
         ) from error
+
+
+def check_report(option: str, path: Path, keys: Collection[str]) -> None:
+    """Make sure that a JSON report can be written, and that what it replaces is an earlier one: it has these keys.
+
+    Raises:
+        UsageError: there can be no such file, it cannot be written, or it holds something else.
+    """
+    check_file(option, path)
+    if not path.is_file() or path.stat().st_size == 0:
+        return
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        content = None
+    if not (isinstance(content, dict) and content.keys() >= set(keys)):
+        raise UsageError(
+            f"{option} {path}: the file exists and is no earlier report of this kind; choose another name"
+        )
 
 
 def check_folder(folder: Path) -> None:
