@@ -108,8 +108,13 @@ class Detector:
             cell = geometry.size * architecture.output_stride
             found = decode(head, geometry, cell, self.classes, surface, threshold)
             clock.append(perf_counter())
-        level = surface.level if len(cloud) else ground
+        level = surface.level if _has_points(cloud) else ground
         return replace(found, ground=level), StageTimes(STAGES, tuple(float(t) for t in np.diff(clock)))
+
+
+def _has_points(cloud: NDArray[np.float32]) -> bool:
+    """Return whether any point is finite; mostly the first one is."""
+    return any(bool(np.isfinite(part[:, :3]).all(axis=1).any()) for part in (cloud[:1], cloud))
 
 
 def _check_points(points: NDArray[np.floating]) -> NDArray[np.float32]:

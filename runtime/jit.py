@@ -6,9 +6,17 @@ import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from .errors import ConfigError
+
 _cache_dir = os.environ.get("COLONNADE_CACHE_DIR")
 if _cache_dir and "NUMBA_CACHE_DIR" not in os.environ:
     os.environ["NUMBA_CACHE_DIR"] = _cache_dir  # Numba reads it when it is first imported
+
+_pool = os.environ.get("NUMBA_NUM_THREADS", "").strip()
+if _pool and not (_pool.isdecimal() and int(_pool) > 0):
+    raise ConfigError(
+        f"NUMBA_NUM_THREADS={_pool}: must be a whole number of threads above 0; change or unset it"
+    )
 
 import numba as numba  # noqa: E402
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ...runtime.errors import DatasetError, MissingExtraError
 from ..frames import Frame
 from ..io import open_recording
-from .truth import Dataset, GroundTruth, LabelledFrame
+from .truth import Dataset, GroundTruth, LabelledFrame, name_dataset
 
 LABELS = {
     "REGULAR_VEHICLE": "car",  # pickups and passenger vans are among them
@@ -76,7 +76,9 @@ def open_argoverse(folder: Path, limit: int | None = None) -> Dataset:
         return None if truth is None else LabelledFrame(frame, truth, sensor=None)
 
     recording = open_recording(folder, format="argoverse", limit=limit)
-    return Dataset(folder.name, "argoverse", recording, label, ("sweeps without annotations are left out",))
+    return Dataset(
+        name_dataset(folder), "argoverse", recording, label, ("sweeps without annotations are left out",)
+    )
 
 
 def _read_annotations(path: Path) -> _Annotations:

@@ -17,7 +17,7 @@ from .kitti_labels import (
     read_kitti_objects,
     read_kitti_tracking,
 )
-from .truth import CameraView, Dataset, GroundTruth, LabelledFrame
+from .truth import CameraView, Dataset, GroundTruth, LabelledFrame, name_dataset
 
 LABELS = {
     "Car": "car",
@@ -55,7 +55,7 @@ def open_kitti_object(folder: Path, limit: int | None = None) -> Dataset:
         )
 
     recording = open_recording(root, format="kitti", columns=4, limit=limit)
-    return Dataset(folder.name, "kitti-object", recording, label, (_NOTE,))
+    return Dataset(name_dataset(folder), "kitti-object", recording, label, (_NOTE,))
 
 
 def is_kitti_drive(folder: Path) -> bool:
@@ -85,7 +85,7 @@ def open_kitti_drive(folder: Path, limit: int | None = None) -> Dataset:
         return label_frame(frame, objects, calibration, IMAGE_SIZE)
 
     recording = open_recording(folder, format="kitti", columns=4, limit=limit)
-    return Dataset(folder.name, "kitti-drive", recording, label, (_NOTE,))
+    return Dataset(name_dataset(folder), "kitti-drive", recording, label, (_NOTE,))
 
 
 def label_frame(

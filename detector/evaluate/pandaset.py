@@ -8,7 +8,7 @@ from pathlib import Path
 from ...runtime.errors import DatasetError
 from ..frames import Frame
 from ..io import open_recording
-from .truth import Dataset, LabelledFrame, check_label, gather_truth
+from .truth import Dataset, LabelledFrame, check_label, gather_truth, name_dataset
 
 LABELS = {
     "Car": "car",
@@ -51,7 +51,7 @@ def open_pandaset(folder: Path, limit: int | None = None) -> Dataset:
 
     name = "pandaset" if (folder / "poses.json").is_file() else None
     recording = open_recording(folder if name else folder / "lidar", format=name or "kitti", limit=limit)
-    return Dataset(folder.name, "pandaset", recording, label, ("Car and Pickup Truck are cars",))
+    return Dataset(name_dataset(folder), "pandaset", recording, label, ("Car and Pickup Truck are cars",))
 
 
 def _read_boxes(frame: Frame, path: Path) -> LabelledFrame:

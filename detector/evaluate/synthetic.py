@@ -14,7 +14,7 @@ import yaml
 from ...runtime.errors import DatasetError
 from ..frames import Frame
 from ..io import open_recording
-from .truth import Dataset, GroundTruth, LabelledFrame, check_label, gather_truth
+from .truth import Dataset, GroundTruth, LabelledFrame, check_label, gather_truth, name_dataset
 
 
 def is_synthetic(folder: Path) -> bool:
@@ -36,7 +36,7 @@ def open_synthetic(folder: Path, limit: int | None = None) -> Dataset:
         return None if truth is None else LabelledFrame(frame, truth)
 
     recording = open_recording(folder / "frames", format="kitti", columns=4, limit=limit)
-    return Dataset(folder.name, "synthetic", recording, label, _describe(folder / "dataset.yaml"))
+    return Dataset(name_dataset(folder), "synthetic", recording, label, _describe(folder / "dataset.yaml"))
 
 
 def _read_labels(path: Path) -> dict[str, GroundTruth]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...runtime.errors import DatasetError
+from ...runtime.file_names import readable_name
 from ..frames import Frame
 from ..io import Recording
 
@@ -93,6 +95,12 @@ class LabelledFrame:
     objects: GroundTruth
     view: CameraView | None = None
     sensor: tuple[float, float, float] | None = (0.0, 0.0, 0.0)
+
+
+def name_dataset(folder: Path) -> str:
+    """Return what the dataset in a folder is called, also where the folder is given as `.` or `..`."""
+    named = folder.name not in ("", "..")
+    return readable_name(folder.name if named else folder.resolve().name)
 
 
 class Dataset:

@@ -7,7 +7,8 @@ A line looks like this (in one line; lengths in metres, yaw in radians about +z 
      "boxes": [{"class": "car", "score": 0.93, "centre": [8.1, 3.2, -1], "size": [4.2, 1.8, 2], "yaw": 0.02}]}
 
 `size` is length, width, height. Numbers have as many digits as float32 needs, so reading gives the same
-bits. Every line is flushed when its frame is done: an interrupted run leaves whole lines only.
+bits; bytes of a file name that are no UTF-8 are escaped, such as `\\xff`. Every line is flushed when its
+frame is done: an interrupted run leaves whole lines only.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from ...runtime.errors import DatasetError
+from ...runtime.file_names import readable_name
 from ..detections import Detections
 from ..frames import Frame
 
@@ -84,9 +86,9 @@ def format_line(frame: Frame, detections: Detections) -> str:
         for box, score, label in zip(detections.boxes, detections.scores, detections.labels, strict=True)
     ]
     record = {
-        "frame_id": frame.frame_id,
+        "frame_id": readable_name(frame.frame_id),
         "stamp_ns": int(frame.stamp_ns),
-        "source": frame.source,
+        "source": readable_name(frame.source),
         "ground": None if detections.ground is None else round(detections.ground, 4),
         "boxes": boxes,
     }

@@ -16,6 +16,7 @@ those outside the image are left out, as KITTI's evaluation wants it.
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...runtime.errors import DatasetError
+from ...runtime.file_names import readable_name
 from ..detections import Detections
 from ..frames import Frame
 
@@ -77,7 +79,9 @@ class KittiTextWriter:
 
 def file_stem(frame_id: str) -> str:
     """Return a frame's name with everything replaced that a file name should not hold."""
-    return re.sub(r"[^\w.-]", "_", frame_id).lstrip(".") or "_"
+    encoding = sys.getfilesystemencoding()
+    name = readable_name(frame_id).encode(encoding, "replace").decode(encoding)
+    return re.sub(r"[^\w.-]", "_", name).lstrip(".") or "_"
 
 
 def format_lines(detections: Detections, camera: KittiCamera) -> list[str]:

@@ -102,6 +102,14 @@ def test_rows_that_are_not_finite_change_nothing(detector, street):
     assert_equal(detector.detect(mixed), detector.detect(street))
 
 
+def test_without_a_finite_point_there_is_no_ground(detector, street):
+    nothing = np.full((50, 4), np.nan, np.float32)
+    nothing[:, 0] = np.inf
+    assert detector.detect(nothing).ground is None
+    assert detector.detect(nothing, ground=-1.5).ground == -1.5
+    assert detector.detect(np.concatenate([nothing, street])).ground == detector.detect(street).ground
+
+
 def test_types_layouts_and_more_columns_change_nothing(detector, street):
     expected = detector.detect(street)
     assert_equal(detector.detect(street.astype(np.float64)), expected)

@@ -231,6 +231,30 @@ def test_a_report_that_cannot_be_written_is_refused_at_once(
         assert colonnade("eval", "-m", tiny_model, "street", "--json", "scores.json").code == 0
 
 
+@pytest.mark.parametrize("value", ["0", "-1", "many"])
+def test_a_wrong_number_of_threads_in_the_environment_is_named(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    monkeypatch.setenv("NUMBA_NUM_THREADS", value)
+    done = run_shell("colonnade doctor")
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"error: NUMBA_NUM_THREADS={value}: must be a whole number of threads above 0; change or unset it\n"
+    )
+
+
+def test_eval_names_the_folder_it_stands_in(
+    colonnade, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert colonnade("simulate", "street", "--sensor", "vlp16", "--frames", 1).code == 0
+    monkeypatch.chdir("street")
+    assert "street: 1 frames" in colonnade("eval", "-m", tiny_model, ".").out
+    monkeypatch.chdir("frames")
+    outcome = colonnade("eval", "-m", tiny_model, "..", "--json", "../../scores.json")
+    assert "street: 1 frames" in outcome.out
+    assert json.loads(Path("../../scores.json").read_text())["reports"][0]["dataset"] == "street"
+
+
 def test_eval_draws_the_errors_of_every_dataset(colonnade, tiny_model: Path) -> None:
     assert colonnade("simulate", "street", "--sensor", "vlp16", "--frames", 2).code == 0
     Path("new/errors").mkdir(parents=True)

@@ -276,6 +276,40 @@ def test_frames_without_points_have_no_boxes(colonnade, tmp_path: Path, tiny_mod
     assert len(result.detections) == 0
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other file systems allow no such names")
+@pytest.mark.parametrize("locale", ["C.UTF-8", "C"])
+def test_any_file_name_can_be_told(tmp_path: Path, tiny_model: Path, locale: str) -> None:
+    """Every file is UTF-8, also where a name is not, or where the locale does not say how names are encoded."""
+    points = np.random.default_rng(0).uniform(-20, 20, (900, 4)).astype(np.float32)
+    python = {"LC_ALL": locale, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    for raw, told, stem in (
+        (b"a\xff.bin", "a\\xff", "a_xff"),
+        ("stra\u00dfe.bin".encode(), "stra\u00dfe", None),
+    ):
+        path = os.fsencode(tmp_path) + b"/" + raw
+        with open(path, "wb") as file:
+            file.write(points.tobytes())
+        for _ in range(2):  # the second time over the results of the first
+            done = subprocess.run(
+                [
+                    *command("detect", "-m", tiny_model, "--picture", "-o", "results", "--format", "kitti"),
+                    path,
+                ],
+                capture_output=True,
+                cwd=tmp_path,
+                env={**os.environ, **python},
+            )
+            assert done.returncode == 0, done.stderr
+        (line,) = (tmp_path / "results/detections.jsonl").read_text(encoding="utf-8").splitlines()
+        record = json.loads(line)
+        assert record["frame_id"] == told
+        assert record["source"] == str(tmp_path / f"{told}.bin")
+        config = yaml.safe_load((tmp_path / "results/config.yaml").read_text(encoding="utf-8"))
+        assert config["recording"] == record["source"]
+        (picture,) = (tmp_path / "results/pictures").iterdir()
+        assert stem is None or picture.stem == stem
+
+
 def test_the_ground_can_be_given_or_estimated_per_frame(colonnade, recording: Path, tiny_model: Path) -> None:
     estimated = [load(tiny_model).detect(frame.points).ground for frame in open_recording(recording)]
     assert estimated == pytest.approx([-1.7] * 6, abs=0.1)

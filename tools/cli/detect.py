@@ -95,6 +95,7 @@ def detect(
     """
     from ...detector.detector import load
     from ...detector.io import describe, open_recording
+    from ...runtime.file_names import readable_name
     from .detection_run import DetectionRun, Selection
     from .interrupts import deferred_interrupt
     from .output_files import check_apart, check_file
@@ -134,7 +135,10 @@ def detect(
         write_config(folder, _effective_config(info, detector, selection, level, limit, precision, strict))
         reach = detector.manifest.geometry.reach
         look = PictureLook(
-            recording.resolve().name, picture_size, None if range_m is None else min(range_m, reach), reach
+            readable_name(recording.resolve().name),
+            picture_size,
+            None if range_m is None else min(range_m, reach),
+            reach,
         )
         with (
             FrameOutputs(folder, look, pictures=picture, movie=film) as outputs,
@@ -273,9 +277,11 @@ def _effective_config(
 ) -> dict[str, object]:
     from importlib.metadata import version
 
+    from ...runtime.file_names import readable_name
+
     return {
         "colonnade": version("colonnade"),
-        "recording": info.path,
+        "recording": readable_name(info.path),
         "format": info.format,
         "topic": info.topic,
         "columns": list(info.columns),

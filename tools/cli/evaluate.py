@@ -80,7 +80,7 @@ def evaluate(
     reports = []
     for path in datasets:
         dataset = open_dataset(path, layout=layout, limit=limit)
-        with terminal.progress_bar(f"evaluating {path.name}", len(dataset), quiet=quiet) as progress:
+        with terminal.progress_bar(f"evaluating {dataset.name}", len(dataset), quiet=quiet) as progress:
             results = run_detector(detector, dataset, protocol=protocol, progress=progress)
         reports.append(
             score_results(
@@ -93,7 +93,7 @@ def evaluate(
         if errors:
             _print_errors(reports[-1])
         if drawer is not None:
-            with terminal.progress_bar(f"drawing {path.name}", len(dataset), quiet=quiet) as progress:
+            with terminal.progress_bar(f"drawing {dataset.name}", len(dataset), quiet=quiet) as progress:
                 where = drawer.write(reports[-1], results, dataset, progress)
             print(f"{where}\n")
 

@@ -16,6 +16,7 @@ from ...detector.export import JsonLinesWriter, KittiTextWriter
 from ...detector.export.kitti_text import file_stem
 from ...detector.frames import Frame
 from ...runtime.errors import UsageError
+from ...runtime.file_names import readable_name
 from .earlier_results import BOXES, CONFIG, KITTI, MARKER, PICTURES, find_earlier_results
 from .output_files import check_apart, check_folder, write_text
 
@@ -135,7 +136,7 @@ class FrameOutputs:
             detections,
             range_m=self._range_m,
             size_px=self._look.size_px,
-            title=f"{self._look.title} · {frame.frame_id}",
+            title=f"{self._look.title} · {readable_name(frame.frame_id)}",
             note=f"{len(frame.points):,} points    {milliseconds:.0f} ms",
         )
         for sink in self._picture_sinks:
