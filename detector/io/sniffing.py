@@ -21,6 +21,8 @@ FORMATS: dict[str, Format] = {
     item.name: item for item in (BAG, DB3, MCAP, PANDASET, NUSCENES, KITTI, NPY, PCD, PLY, ARGOVERSE)
 }
 
+_WITH_MAGIC = (BAG, DB3, MCAP, NPY, PCD, PLY, ARGOVERSE)  # the others are bare numbers, which any bytes are
+
 _HEAD_BYTES = 4096
 _FOREIGN = {
     ".pcap": "packet captures are not supported; play it to the sensor's driver and record PointCloud2",
@@ -42,7 +44,7 @@ def open_source(path: Path, name: str | None, options: OpenOptions) -> tuple[For
 
     Raises:
         UsageError: `name` is not a format.
-        RecordingError: the path is missing, unreadable, holds no frames or no known format.
+        RecordingError: the path is missing, unreadable, holds no frames or no known format, or is of another format.
     """
     if name is not None and name not in FORMATS:
         raise UsageError(f"--format {name}: unknown; the formats are {', '.join(FORMATS)}")
@@ -50,7 +52,7 @@ def open_source(path: Path, name: str | None, options: OpenOptions) -> tuple[For
         if path.is_dir():
             chosen, frames = _identify_folder(path, name)
         elif is_regular(path):
-            chosen, frames = (FORMATS[name] if name else _identify_file(path)), [path]
+            chosen, frames = (_check_named(path, FORMATS[name]) if name else _identify_file(path)), [path]
         elif path.exists():
             raise RecordingError(f"{path}: neither a file nor a folder; give a recording on disk")
         else:
@@ -61,6 +63,19 @@ def open_source(path: Path, name: str | None, options: OpenOptions) -> tuple[For
         raise RecordingError(
             f"{path}: cannot be read: {reason}; check the path and its permissions"
         ) from error
+
+
+def _check_named(path: Path, chosen: Format) -> Format:
+    """Return the format that the user chose for a file, unless the file says that it is of another."""
+    with path.open("rb") as file:
+        head = file.read(_HEAD_BYTES)
+    for item in _WITH_MAGIC:
+        if item is not chosen and item.matches(path, head) and not chosen.matches(path, head):
+            raise RecordingError(
+                f"{path}: begins like a {item.title} file, not like one of format {chosen.name}; "
+                f"leave out --format, or say --format {item.name}"
+            )
+    return chosen
 
 
 def _identify_file(path: Path) -> Format:

@@ -18,6 +18,11 @@ _CONTAINERS: dict[str, Callable[[BinaryIO, tuple[int, int], int], Container]] = 
     ".png": PngContainer,
 }
 MOVIE_SUFFIXES = tuple(_CONTAINERS)
+_MARKS = {
+    ".webp": (30, b"ANIM"),
+    ".gif": (16, b"NETSCAPE2.0"),
+    ".png": (37, b"acTL"),
+}  # of an animation: offset, bytes
 
 
 class MovieWriter:
@@ -92,6 +97,14 @@ class MovieWriter:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def is_movie(path: Path) -> bool:
+    """Return whether a file begins like the animations that MovieWriter writes; a still picture does not."""
+    offset, mark = _MARKS.get(path.suffix.lower(), (0, b""))
+    with path.open("rb") as file:
+        head = file.read(offset + len(mark))
+    return bool(mark) and head[offset:] == mark
 
 
 def write_movie(images: Iterable[Image.Image], path: str | Path, *, frames_per_second: float = 10.0) -> int:

@@ -107,6 +107,21 @@ def test_pictures_and_a_movie(colonnade, recording: Path, tiny_model: Path) -> N
     assert "films/drive.webp" in outcome.out
 
 
+@pytest.mark.parametrize("suffix", [".webp", ".gif", ".png"])
+def test_a_movie_replaces_movies_only(colonnade, recording: Path, tiny_model: Path, suffix: str) -> None:
+    movie = Path(f"drive{suffix}")
+    Image.new("RGB", (90, 60)).save(movie)
+    before = movie.read_bytes()
+    options = ("detect", recording, "-m", tiny_model, "-o", "here", "--limit", 1, "--movie", movie)
+    outcome = colonnade(*options)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "the file exists and is no movie" in outcome.err
+    assert movie.read_bytes() == before
+    movie.unlink()
+    for _ in range(2):
+        assert colonnade(*options).code == 0
+
+
 def test_results_are_replaced_but_other_files_are_not(colonnade, recording: Path, tiny_model: Path) -> None:
     assert colonnade("detect", recording, "-m", tiny_model, "-o", "here", "--picture").code == 0
     assert colonnade("detect", recording, "-m", tiny_model, "-o", "here", "--limit", 2).code == 0

@@ -13,6 +13,7 @@ from . import options, terminal
 if TYPE_CHECKING:
     from ...detector.detector import Detector
     from ...detector.io import RecordingInfo
+    from ...detector.view import MovieWriter
     from ...runtime.errors import CorruptFrameError
     from .detection_run import DetectionRun, RunSummary, Selection
 
@@ -98,7 +99,6 @@ def detect(
     from ...runtime.file_names import readable_name
     from .detection_run import DetectionRun, Selection
     from .interrupts import deferred_interrupt
-    from .output_files import check_apart, check_file
     from .result_folder import FrameOutputs, PictureLook, create_result_folder, write_config
 
     if show:
@@ -125,12 +125,7 @@ def detect(
             terminal.show_note(describe(info) + "\n" + _describe_detector(detector, selection))
         film = None
         if movie is not None:
-            from ...detector.view import MovieWriter
-
-            film = MovieWriter(movie)  # refuses a wrong name before anything is written
-            if movie.exists():
-                check_apart("--movie", movie, recording)
-            check_file("--movie", movie, make_folder=True)
+            film = _open_movie(movie, recording)
         folder = create_result_folder(output, recording)
         write_config(folder, _effective_config(info, detector, selection, level, limit, precision, strict))
         reach = detector.manifest.geometry.reach
@@ -175,6 +170,22 @@ class _SkippedFrames:
     def __call__(self, error: CorruptFrameError) -> None:
         self.count += 1
         terminal.show_warning(f"frame skipped: {error}")
+
+
+def _open_movie(path: Path, recording: Path) -> MovieWriter:
+    """Return the writer of the movie; what cannot be written or replaced is refused before anything is."""
+    from ...detector.view import MovieWriter
+    from ...detector.view.movie import is_movie
+    from ...runtime.errors import UsageError
+    from .output_files import check_apart, check_file
+
+    film = MovieWriter(path)
+    check_file("--movie", path, make_folder=True)
+    if path.exists():
+        check_apart("--movie", path, recording)
+    if path.is_file() and path.stat().st_size and not is_movie(path):
+        raise UsageError(f"--movie {path}: the file exists and is no movie; choose another name")
+    return film
 
 
 def _drive(run: DetectionRun, folder: Path, show: bool) -> tuple[str, Exception | None]:

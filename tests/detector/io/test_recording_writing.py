@@ -64,6 +64,14 @@ def test_a_recording_can_be_written_onto_itself(tmp_path: Path) -> None:
     assert [len(frame.points) for frame in open_recording(tmp_path / "a.mcap")] == [200, 150, 180]
 
 
+def test_a_file_is_not_read_as_another_format(tmp_path: Path) -> None:
+    for name in ("a.mcap", "a.bag", "a.pcd", "a.npy"):
+        write_recording(tmp_path / name, make_frames((64,)))
+        with pytest.raises(RecordingError, match=r"begins like .* leave out --format"):
+            open_recording(tmp_path / name, format="kitti")
+        assert open_recording(tmp_path / name, format=name[2:]).format == name[2:]
+
+
 def test_only_recordings_are_overwritten(tmp_path: Path) -> None:
     dataset = tmp_path / "data"
     write_recording(dataset / "velodyne", make_frames())
