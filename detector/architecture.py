@@ -111,7 +111,11 @@ def _check_layer(layer: Layer, channels: dict[str, int]) -> None:
 
 @dataclass(frozen=True)
 class Widths:
-    """Channels and depths from which `build_architecture` makes the edge-size network."""
+    """Channels and depths from which `build_architecture` makes the edge-size network.
+
+    Raises:
+        ConfigError: a width below 1, or a depth below 0.
+    """
 
     encoder: int = 48
     blocks: tuple[int, int, int] = (32, 64, 128)
@@ -119,6 +123,12 @@ class Widths:
     dilating: int = 2
     ups: tuple[int, int] = (48, 64)
     shared: int = 64
+
+    def __post_init__(self) -> None:
+        if min(self.encoder, *self.blocks, *self.ups, self.shared) < 1:
+            raise ConfigError("widths: encoder, blocks, ups and shared must be 1 or more")
+        if min(*self.depths, self.dilating) < 0:
+            raise ConfigError("widths: depths and dilating must be 0 or more")
 
 
 def build_architecture(widths: Widths, classes: int) -> Architecture:

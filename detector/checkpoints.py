@@ -23,6 +23,7 @@ from .network import LayerWeights
 from .pillars import PILLAR_FEATURES, POINT_FEATURES, PillarGeometry
 
 FORMAT = 1
+SCORE_EXPONENTS = (0.85, 0.15)  # of heat and quality in a score, where the manifest does not tell
 MANIFEST, WEIGHTS = "manifest.yaml", "weights.safetensors"
 MODELS = Path(__file__).parent / "models"  # the models that come with the package
 
@@ -40,6 +41,7 @@ class Manifest:
         training_data: what it was trained on, in words, with attributions.
         licence: of the weights.
         sha256: hash of the weights file.
+        score_exponents: a, b of each class, whose score is heat^a * quality^b.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Manifest:
     training_data: str
     licence: str
     sha256: str
+    score_exponents: tuple[tuple[float, float], ...]
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,7 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
         "name": manifest.name,
         "classes": list(manifest.classes),
         "score": manifest.score,
+        "score_exponents": [list(pair) for pair in manifest.score_exponents],
         "training_data": manifest.training_data,
         "licence": manifest.licence,
         "sha256": hashlib.sha256(content).hexdigest(),
@@ -182,6 +186,23 @@ def _read_classes(source: dict[str, Any], where: str) -> tuple[str, ...]:
     return tuple(classes)
 
 
+def _read_exponents(
+    source: dict[str, Any], classes: tuple[str, ...], where: str
+) -> tuple[tuple[float, float], ...]:
+    pairs = source.get("score_exponents", [list(SCORE_EXPONENTS)] * len(classes))
+    if isinstance(pairs, list) and len(pairs) == len(classes) and all(map(_is_exponents, pairs)):
+        return tuple((float(heat), float(quality)) for heat, quality in pairs)
+    raise ModelError(f"{where}: score_exponents must be two numbers in 0..4 for each class, got {pairs}")
+
+
+def _is_exponents(pair: Any) -> bool:
+    return (
+        isinstance(pair, list)
+        and len(pair) == 2
+        and all(type(number) in (int, float) and 0.0 <= number <= 4.0 for number in pair)
+    )
+
+
 def read_manifest(folder: Path) -> Manifest:
     """Read manifest.yaml.
 
@@ -214,6 +235,7 @@ def read_manifest(folder: Path) -> Manifest:
         training_data=_field(source, "training_data", str, where),
         licence=_field(source, "licence", str, where),
         sha256=_field(source, "sha256", str, where),
+        score_exponents=_read_exponents(source, classes, where),
     )
 
 

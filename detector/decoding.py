@@ -12,7 +12,6 @@ from .detections import Detections
 from .ground import GroundMap
 from .pillars import PillarGeometry
 
-QUALITY_SHARE = 0.15  # score = heat^(1 - share) * quality^share; chosen on synthetic validation scenes
 OVERLAP = 0.2  # footprint overlap (IoU) above which the lower of two boxes of a class is dropped
 MOST = 500  # boxes per frame at most, before suppression
 
@@ -76,6 +75,7 @@ def decode(
     classes: tuple[str, ...],
     ground: GroundMap,
     score: float,
+    exponents: tuple[tuple[float, float], ...],
 ) -> Detections:
     """Turn the head's output into detections.
 
@@ -86,6 +86,8 @@ def decode(
         classes: names, in the order of the heatmaps.
         ground: added back to the boxes' heights.
         score: detections below it are left out.
+        exponents: a, b of each class, whose score is heat^a * quality^b: a ranks by what is there, b by how well the
+            box fits.
     """
     features = grid.features
     count = len(classes)
@@ -93,7 +95,8 @@ def decode(
         return Detections.empty(classes)
     heat = _sigmoid(features[:, :count])
     quality = _sigmoid(features[:, count + 9])
-    combined = heat ** np.float32(1 - QUALITY_SHARE) * quality[:, None] ** np.float32(QUALITY_SHARE)
+    powers = np.array(exponents, np.float32)
+    combined = heat ** powers[:, 0] * quality[:, None] ** powers[:, 1]
     peaks = find_peaks(grid.row_ptr, grid.cols, heat, grid.shape[1]) & (combined >= score)
     cells, labels = np.nonzero(peaks)
     scores = combined[cells, labels]

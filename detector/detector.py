@@ -106,7 +106,9 @@ class Detector:
             head = self._network.run(grid)
             clock.append(perf_counter())
             cell = geometry.size * architecture.output_stride
-            found = decode(head, geometry, cell, self.classes, surface, threshold)
+            found = decode(
+                head, geometry, cell, self.classes, surface, threshold, self.manifest.score_exponents
+            )
             clock.append(perf_counter())
         level = surface.level if _has_points(cloud) else ground
         return replace(found, ground=level), StageTimes(STAGES, tuple(float(t) for t in np.diff(clock)))

@@ -16,7 +16,7 @@ POINT_FEATURES = 3  # offset to the pillar's centre along x and y [pillars], hei
 HEIGHT_BINS = 10
 BIN_HEIGHT = 0.4  # [m]
 BIN_FLOOR = -0.4  # [m] above the ground
-MOST_PILLARS = 2**26  # of a grid; 800 times those of the default one
+MOST_PILLARS = 2**26  # of a grid; over 600 times those of the default one
 PILLAR_FEATURES = 9 + HEIGHT_BINS  # see compute_pillar_features
 
 

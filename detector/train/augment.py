@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..boxes import bev_iou
+from .ranges import demand
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,13 @@ class Augmentation:
     shift: float = 0.3
     scale: float = 0.05
     jitter: float = 0.02
+
+    def __post_init__(self) -> None:
+        for name in ("thin_beams", "thin_azimuth", "drop_points", "hide", "crop_view", "carrier", "shift"):
+            demand(f"augmentation.{name}", getattr(self, name), 0, 1)
+        demand("augmentation.paste", self.paste, 0, 100)
+        demand("augmentation.scale", self.scale, 0, 0.5)
+        demand("augmentation.jitter", self.jitter, 0, 1)
 
 
 @dataclass(frozen=True)

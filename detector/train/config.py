@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, field, fields, is_dataclass
+import re
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
 
 from ...runtime.errors import ConfigError
-from ..architecture import Widths
+from ..architecture import Widths, build_architecture
 from ..pillars import PillarGeometry
 from .augment import Augmentation
+from .ranges import demand
 
 T = TypeVar("T")
 
-
-def _demand(name: str, value: float, low: float, high: float = math.inf) -> None:
-    if not low <= value <= high:
-        span = f"{low:g} or more" if high == math.inf else f"{low:g} to {high:g}"
-        raise ConfigError(f"{name}: expected {span}, got {value}")
+_LARGEST_SEED = 2**63 - 1
+_EXPECTED = {
+    float: "a number",
+    int: "a whole number, without point or exponent",
+    str: "text, in quotes where it looks like a number",
+    tuple: "a list",
+}
+_EXPONENT = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+")  # 1e-3: text to YAML 1.1, which wants 1.0e-3
 
 
 @dataclass(frozen=True)
@@ -40,9 +44,9 @@ class Pool:
     start_with: int = 400
 
     def __post_init__(self) -> None:
-        _demand("pool.scans", self.scans, 1)
-        _demand("pool.seed", self.seed, 0)
-        _demand("pool.start_with", self.start_with, 1)
+        demand("pool.scans", self.scans, 1)
+        demand("pool.seed", self.seed, 0)
+        demand("pool.start_with", self.start_with, 1)
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,7 @@ class RealFrames:
     share: float = 0.0
 
     def __post_init__(self) -> None:
-        _demand("real.share", self.share, 0, 1)
+        demand("real.share", self.share, 0, 1)
 
 
 @dataclass(frozen=True)
@@ -94,11 +98,11 @@ class Schedule:
 
     def __post_init__(self) -> None:
         for name in ("samples", "batch", "checkpoint_every"):
-            _demand(f"schedule.{name}", getattr(self, name), 1)
+            demand(f"schedule.{name}", getattr(self, name), 1)
         for name in ("learning_rate", "weight_decay", "clip", "validate_every"):
-            _demand(f"schedule.{name}", getattr(self, name), 0)
+            demand(f"schedule.{name}", getattr(self, name), 0)
         for name in ("warm_up", "frozen_norm", "average"):
-            _demand(f"schedule.{name}", getattr(self, name), 0, 1)
+            demand(f"schedule.{name}", getattr(self, name), 0, 1)
 
     @property
     def steps(self) -> int:
@@ -121,6 +125,9 @@ class TrainingConfig:
     training_data: str = "procedural street scenes of colonnade's simulator"
     licence: str = "Apache-2.0"
     score: float = 0.4
+    score_exponents: tuple[
+        tuple[float, float], ...
+    ] = ()  # one pair per class; empty: `SCORE_EXPONENTS` for all
     widths: Widths = field(default_factory=Widths)
     training_grid: PillarGeometry = _TRAINING_GRID
     detection_grid: PillarGeometry = _DETECTION_GRID
@@ -130,36 +137,75 @@ class TrainingConfig:
     augmentation: Augmentation = field(default_factory=Augmentation)
 
     def __post_init__(self) -> None:
-        _demand("seed", self.seed, 0)
-        _demand("score", self.score, 0, 1)
-        if not self.classes or not all(isinstance(name, str) for name in self.classes):
-            raise ConfigError(f"classes: expected names, got {list(self.classes)}")
+        demand("seed", self.seed, 0, _LARGEST_SEED)
+        demand("score", self.score, 0, 1)
+        for exponent in (number for pair in self.score_exponents for number in pair):
+            demand("score_exponents", exponent, 0, 4)
+        if len(self.score_exponents) not in (0, len(self.classes)):
+            raise ConfigError(
+                f"score_exponents: expected a pair for each class, got {list(self.score_exponents)}"
+            )
+        if not self.classes or not all(self.classes) or len(set(self.classes)) < len(self.classes):
+            raise ConfigError(f"classes: expected different names, got {list(self.classes)}")
+        if self.training_grid.size != self.detection_grid.size:
+            raise ConfigError(
+                f"training_grid.size is {self.training_grid.size} and detection_grid.size {self.detection_grid.size}: "
+                "a network knows one size of pillars; give both grids the same"
+            )
+        architecture = build_architecture(self.widths, len(self.classes))
+        for grid in (self.training_grid, self.detection_grid):
+            architecture.check_grid(grid.shape)
 
 
-def _build(kind: type[T], source: Any, where: str) -> T:
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    """Return a value of YAML as the type of its field."""
+    if get_origin(hint) is tuple and isinstance(value, list):
+        kinds = get_args(hint)
+        if kinds[-1] is Ellipsis:
+            kinds = kinds[:1] * len(value)
+        if len(kinds) != len(value):
+            raise ConfigError(f"{where}: expected {len(kinds)} values, got {len(value)}: {value}")
+        return tuple(_convert(kind, item, where) for kind, item in zip(kinds, value, strict=True))
+    if hint is float and isinstance(value, str) and _EXPONENT.fullmatch(value):
+        return float(value)
+    if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        try:
+            return float(value)
+        except OverflowError:
+            raise ConfigError(f"{where}: {value} is too large") from None
+    if hint in (int, str) and isinstance(value, hint) and not isinstance(value, bool):
+        return value
+    raise ConfigError(f"{where}: expected {_EXPECTED[get_origin(hint) or hint]}, got {value!r}")
+
+
+def _find_default(item: Field[Any]) -> Any:
+    return item.default if item.default_factory is MISSING else item.default_factory()
+
+
+def _build(kind: type[T], source: Any, where: str, default: T | None = None) -> T:
+    """Return a `kind` with the values of `source`, and those of `default` for what it does not name."""
     if not isinstance(source, dict):
         raise ConfigError(f"{where}: expected a mapping, got {type(source).__name__}")
     hints = get_type_hints(kind)
-    known = {f.name for f in fields(kind)}  # type: ignore[arg-type]
-    unknown = sorted(set(map(str, source)) - known)
+    known: dict[str, Field[Any]] = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
+    unknown = sorted(set(map(str, source)) - set(known))
     if unknown:
         raise ConfigError(f"{where}: unknown keys {unknown}; known are {sorted(known)}")
-    values: dict[str, Any] = {}
+    values = {
+        name: _find_default(f) if default is None else getattr(default, name) for name, f in known.items()
+    }
     for key, value in source.items():
-        hint = hints[key]
-        if is_dataclass(hint):
-            values[key] = _build(hint, value, f"{where}.{key}")  # type: ignore[arg-type]
-        elif hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-            values[key] = float(value)
-        elif hint in (int, str) and isinstance(value, hint) and not isinstance(value, bool):
-            values[key] = value
-        elif isinstance(value, list):
-            values[key] = tuple(value)
+        inside = f"{where}.{key}"
+        if is_dataclass(hints[key]):
+            values[key] = _build(hints[key], value, inside, values[key])
         else:
-            raise ConfigError(f"{where}.{key}: expected {getattr(hint, '__name__', hint)}, got {value!r}")
+            values[key] = _convert(hints[key], value, inside)
+    missing = [name for name, value in values.items() if value is MISSING]
+    if missing:
+        raise ConfigError(f"{where}: needs {', '.join(missing)}")
     try:
         return kind(**values)
-    except (TypeError, ConfigError) as error:
+    except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error
 
 
@@ -172,7 +218,7 @@ def read_config(path: str | Path) -> TrainingConfig:
     path = Path(path)
     try:
         source = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"{path}: cannot be read as YAML: {reason}") from error
     return _build(TrainingConfig, source, path.name)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..architecture import Architecture
-from ..checkpoints import Checkpoint, Manifest
+from ..checkpoints import SCORE_EXPONENTS, Checkpoint, Manifest
 from ..encoder import EncoderWeights
 from ..network import LayerWeights
 from .config import TrainingConfig
@@ -70,4 +70,5 @@ def describe_model(config: TrainingConfig, architecture: Architecture) -> Manife
         training_data=config.training_data,
         licence=config.licence,
         sha256="",
+        score_exponents=config.score_exponents or (SCORE_EXPONENTS,) * len(config.classes),
     )

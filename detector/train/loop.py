@@ -28,7 +28,7 @@ from .curve import Curve
 from .export import describe_model, fold_network
 from .losses import Losses, TargetBatch, compute_losses
 from .network import Batch, SparseNetwork
-from .pool import fill_pool, list_pool, load_real, open_real, stream_scans
+from .pool import check_classes, fill_pool, list_pool, load_real, open_real, stream_scans
 from .samples import stream_batches
 from .validation import Validation, validate
 
@@ -82,6 +82,8 @@ class _BatchStream(IterableDataset[tuple[Batch, TargetBatch] | _Fault]):
     def _stream(self) -> Iterator[tuple[Batch, TargetBatch]]:
         config = self._config
         real = load_real(config.real)
+        share = config.real.share if real else 0.0
+        check_classes(config.classes, share, {name for scan in real for name in scan.labels})
         scans = stream_scans(self._folder, real, config.real.share, config.seed, self._first)
         return stream_batches(
             scans,
@@ -216,7 +218,8 @@ def train_model(
         RecordingError, DatasetError: the real dataset is missing, or a frame or a scan of the pool is damaged.
     """
     config = read_config(config_path)
-    open_real(config.real)  # its absence must not be found out by the process that makes batches
+    if open_real(config.real) is None:  # its absence must not be found out by the process that makes batches
+        check_classes(config.classes, 0.0, ())
     folder = Path(output) if output is not None else Path("runs") / config.name
     folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ...runtime.errors import ConfigError, DatasetError
 from ..boxes import bev_iou, points_in_boxes
 from ..evaluate import Dataset, GroundTruth, open_dataset
-from ..simulate.datasets import load_scan, save_scan
+from ..simulate.datasets import LABELS, load_scan, save_scan
 from ..simulate.scan import Scan, scan_scene
 from ..simulate.scene import build_scene
 from ..simulate.sensors import SENSORS, Sensor, random_sensor
@@ -123,6 +123,25 @@ def load_real(real: RealFrames) -> list[LabelledScan]:
             LabelledScan(points, _guess_rings(points), owners.astype(np.int32), boxes, objects.labels)
         )
     return scans
+
+
+def check_classes(classes: Sequence[str], share: float, labels: Collection[str]) -> None:
+    """Check that every class can be learnt: the simulator labels it, or it is among the `labels` of real frames.
+
+    Args:
+        classes: names to learn.
+        share: part of the samples that are real.
+        labels: names that the real frames have.
+
+    Raises:
+        ConfigError: no training data has a class.
+    """
+    known = set(labels) | (set(LABELS) - {"other"} if share < 1 else set())
+    unknown = [name for name in classes if name not in known]
+    if unknown:
+        raise ConfigError(
+            f"classes: no training data has {unknown}; labels that there are: {', '.join(sorted(known))}"
+        )
 
 
 def load_pooled(path: Path) -> LabelledScan:

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from ..checkpoints import Checkpoint
 from ..detector import Detector
-from ..evaluate import EvaluationReport, GroundTruth, LabelledFrame, evaluate_detector
+from ..evaluate import CLASS_RULES, EvaluationReport, GroundTruth, LabelledFrame, evaluate_detector
 from ..frames import Frame
 from ..simulate.scan import scan_scene
 from ..simulate.scene import KINDS, build_scene
@@ -20,18 +20,21 @@ SENSORS_TRIED = ("hdl64e", "pandar64", "vlp32c-pair", "hdl32e")
 
 @dataclass(frozen=True)
 class Validation:
-    """AP|R40 in bird's-eye view, and precision and recall at the default score, on synthetic scenes."""
+    """AP|R40 in bird's-eye view, and precision and recall at the default score, on synthetic scenes.
 
-    cars_50: float
-    cars_70: float
-    people_25: float
-    cyclists_25: float
-    car_precision: float
-    car_recall: float
+    None stands for what cannot be told of a network that does not have the class.
+    """
+
+    cars_50: float | None
+    cars_70: float | None
+    people_25: float | None
+    cyclists_25: float | None
+    car_precision: float | None
+    car_recall: float | None
 
     def to_dict(self) -> dict[str, float]:
-        """Return the figures, rounded, for the learning curve."""
-        return {name: round(float(value), 2) for name, value in asdict(self).items()}
+        """Return the figures that there are, rounded, for the learning curve."""
+        return {name: round(float(value), 2) for name, value in asdict(self).items() if value is not None}
 
 
 def make_labelled_frame(seed: int, sensor: str) -> LabelledFrame:
@@ -55,13 +58,20 @@ def judge(checkpoint: Checkpoint, frames: tuple[LabelledFrame, ...]) -> Evaluati
 
 def validate(checkpoint: Checkpoint, *, frames: int = 48) -> Validation:
     """Return the figures that a learning curve shows."""
+    judged = {rule.label for rule in CLASS_RULES} & set(checkpoint.manifest.classes)
+    if not judged:
+        return Validation(None, None, None, None, None, None)
     report = judge(checkpoint, make_frames(frames))
-    cars = next(p for p in report.operating_points if p.label == "car")
+    cars = next((p for p in report.operating_points if p.label == "car"), None)
+
+    def find(label: str, threshold: float) -> float | None:
+        return report.figure(label, "BEV AP|R40", threshold).value if label in judged else None
+
     return Validation(
-        report.figure("car", "BEV AP|R40", 0.5).value,
-        report.figure("car", "BEV AP|R40", 0.7).value,
-        report.figure("pedestrian", "BEV AP|R40", 0.25).value,
-        report.figure("cyclist", "BEV AP|R40", 0.25).value,
-        100 * cars.precision,
-        100 * cars.recall,
+        find("car", 0.5),
+        find("car", 0.7),
+        find("pedestrian", 0.25),
+        find("cyclist", 0.25),
+        100 * cars.precision if cars else None,
+        100 * cars.recall if cars else None,
     )

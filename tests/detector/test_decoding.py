@@ -17,6 +17,7 @@ GRID = PillarGeometry(-12.8, -12.8, 12.8, 12.8, -1.0, 4.0, 0.32)
 CELL = 0.64
 CLASSES = ("car", "pedestrian")
 FLAT = GroundMap(np.full((CELLS, CELLS), -1.7, np.float32), -1.7)
+EXPONENTS = ((0.6, 0.4), (0.85, 0.15))  # of heat and quality in the score of each class
 BOX_TOLERANCE = 1e-4
 
 
@@ -71,11 +72,11 @@ def test_boxes_come_with_the_ground_sorted_and_suppressed_per_class():
     )  # the same car again
     write_box(features, coords, 5 * 40 + 5, (-9.3, -9.3, 0.9, 0.8, 0.7, 1.8, 0.0), 1, 4.0)
     grid = PillarGrid.from_coords(coords, features, (40, 40))
-    found = decode(grid, GRID, CELL, CLASSES, FLAT, 0.3)
+    found = decode(grid, GRID, CELL, CLASSES, FLAT, 0.3, EXPONENTS)
     assert found.labels.tolist() == [1, 0]
     assert found.scores[0] > found.scores[1]
     np.testing.assert_allclose(found.boxes[:, 2], [0.9 - 1.7, 0.8 - 1.7], atol=1e-4)
-    assert len(decode(grid, GRID, CELL, CLASSES, FLAT, 0.999)) == 0
+    assert len(decode(grid, GRID, CELL, CLASSES, FLAT, 0.999, EXPONENTS)) == 0
 
 
 @pytest.mark.parametrize(("shift", "label", "left"), [(2.2, 0, 1), (3.3, 0, 2), (0.7, 1, 2)])
@@ -83,7 +84,9 @@ def test_boxes_of_a_class_that_overlap_by_more_than_a_fifth_are_one(shift, label
     coords, features = make_head()
     for index, x, kind, logit in ((0, 0.3, 0, 3.0), (int(shift / CELL) + 1, 0.3 + shift, label, 2.0)):
         write_box(features, coords, 20 * 40 + 20 + index, (x, 0.3, 0.8, 4.0, 1.8, 1.5, 0.0), kind, logit)
-    found = decode(PillarGrid.from_coords(coords, features, (40, 40)), GRID, CELL, CLASSES, FLAT, 0.3)
+    found = decode(
+        PillarGrid.from_coords(coords, features, (40, 40)), GRID, CELL, CLASSES, FLAT, 0.3, EXPONENTS
+    )
     assert len(found) == left
     assert found.boxes[0, 0] == pytest.approx(0.3, abs=1e-4)
 
@@ -99,10 +102,10 @@ def make_crowd(spacing: int) -> PillarGrid:
 
 
 def test_a_crowd_is_found_and_the_surest_are_kept(monkeypatch):
-    everyone = decode(make_crowd(2), GRID, CELL, CLASSES, FLAT, 0.3)
+    everyone = decode(make_crowd(2), GRID, CELL, CLASSES, FLAT, 0.3, EXPONENTS)
     assert len(everyone) == 400
     monkeypatch.setattr(decoding, "MOST", 30)
-    surest = decode(make_crowd(2), GRID, CELL, CLASSES, FLAT, 0.3)
+    surest = decode(make_crowd(2), GRID, CELL, CLASSES, FLAT, 0.3, EXPONENTS)
     np.testing.assert_array_equal(surest.boxes, everyone.boxes[:30])
 
 
@@ -115,27 +118,42 @@ def test_the_threshold_counts_for_the_score_that_is_given(threshold):
         features[index, :] += np.where(np.arange(12) == 11, rng.uniform(-14, 0), 0)  # any quality
         features[index, 2:4] = 0  # in its own cell
     grid = PillarGrid.from_coords(coords, features, (40, 40))
-    everything = decode(grid, GRID, CELL, CLASSES, FLAT, 0.0)
+    everything = decode(grid, GRID, CELL, CLASSES, FLAT, 0.0, EXPONENTS)
     expected = everything.scores[everything.scores >= threshold]
     assert 0 < len(expected) < 100
-    np.testing.assert_array_equal(decode(grid, GRID, CELL, CLASSES, FLAT, threshold).scores, expected)
+    np.testing.assert_array_equal(
+        decode(grid, GRID, CELL, CLASSES, FLAT, threshold, EXPONENTS).scores, expected
+    )
 
 
-def test_the_score_is_a_mean_of_heat_and_quality():
+def test_the_score_is_made_of_heat_and_quality():
     coords, features = make_head()
     write_box(features, coords, 820, (0.3, 0.3, 0.8, 4.0, 1.8, 1.5, 0.0), 0, 1.0)
     features[820, 11] = -0.5
     (score,) = decode(
-        PillarGrid.from_coords(coords, features, (40, 40)), GRID, CELL, CLASSES, FLAT, 0.1
+        PillarGrid.from_coords(coords, features, (40, 40)), GRID, CELL, CLASSES, FLAT, 0.1, EXPONENTS
     ).scores
-    heat, quality, share = 1 / (1 + np.exp(-1.0)), 1 / (1 + np.exp(0.5)), decoding.QUALITY_SHARE
-    assert 0 < share < 1
-    assert score == pytest.approx(heat ** (1 - share) * quality**share, abs=1e-6)
+    heat, quality, (a, b) = 1 / (1 + np.exp(-1.0)), 1 / (1 + np.exp(0.5)), EXPONENTS[0]
+    assert score == pytest.approx(heat**a * quality**b, abs=1e-6)
+
+
+def test_each_class_weighs_heat_and_quality_by_its_own_exponents():
+    coords, features = make_head()
+    write_box(features, coords, 820, (0.3, 0.3, 0.8, 4.0, 1.8, 1.5, 0.0), 0, 1.0)
+    write_box(features, coords, 410, (0.3, 0.3, 0.8, 0.6, 0.6, 1.8, 0.0), 1, 1.0)
+    features[[820, 410], 11] = -0.5
+    grid = PillarGrid.from_coords(coords, features, (40, 40))
+    found = decode(grid, GRID, CELL, CLASSES, FLAT, 0.1, ((0.0, 1.0), (1.4, 0.0)))
+    by_label = dict(zip(found.labels.tolist(), found.scores.tolist(), strict=True))
+    assert by_label == {
+        0: pytest.approx(1 / (1 + np.exp(0.5))),
+        1: pytest.approx((1 / (1 + np.exp(-1.0))) ** 1.4),
+    }
 
 
 def test_boxes_stand_on_the_ground_below_them():
     slope = GroundMap(np.tile(np.linspace(-3, 3, CELLS, dtype=np.float32), (CELLS, 1)), 0.0)
-    found = decode(make_crowd(4), GRID, CELL, CLASSES, slope, 0.3)
+    found = decode(make_crowd(4), GRID, CELL, CLASSES, slope, 0.3, EXPONENTS)
     np.testing.assert_allclose(found.boxes[:, 2], 0.9 + slope.at(found.boxes[:, :2]), atol=1e-4)
     assert np.ptp(found.boxes[:, 2]) > 1.0
 
@@ -149,13 +167,15 @@ def test_a_quarter_turn_keeps_its_direction(bit, yaw):
 
 def test_no_active_cell_gives_no_boxes():
     grid = PillarGrid.from_coords(np.zeros((0, 2), np.int32), np.zeros((0, 12), np.float32), (40, 40))
-    assert len(decode(grid, GRID, CELL, CLASSES, FLAT, 0.0)) == 0
+    assert len(decode(grid, GRID, CELL, CLASSES, FLAT, 0.0, EXPONENTS)) == 0
 
 
 def test_wild_regressions_stay_finite():
     coords, features = make_head()
     features[7] = 1e6
-    found = decode(PillarGrid.from_coords(coords, features, (40, 40)), GRID, CELL, CLASSES, FLAT, 0.5)
+    found = decode(
+        PillarGrid.from_coords(coords, features, (40, 40)), GRID, CELL, CLASSES, FLAT, 0.5, EXPONENTS
+    )
     assert np.isfinite(found.boxes).all()
     assert (found.boxes[:, 3:6] < 34).all()
     assert pytest.approx(1.0, abs=1e-3) == found.scores[0]

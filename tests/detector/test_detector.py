@@ -48,7 +48,17 @@ def make_checkpoint(seed: int = 0) -> Checkpoint:
         np.zeros(8, np.float32),
     )
     grid = PillarGeometry(-25.6, -25.6, 25.6, 25.6, -1.0, 4.0, 0.32)
-    manifest = Manifest("random", CLASSES, grid, architecture, 0.3, "nothing", "Apache-2.0", "")
+    manifest = Manifest(
+        "random",
+        CLASSES,
+        grid,
+        architecture,
+        0.3,
+        "nothing",
+        "Apache-2.0",
+        "",
+        ((0.6, 0.4), (0.9, 0.1), (1.0, 0.0)),
+    )
     return Checkpoint(manifest, encoder, tuple(layers))
 
 
@@ -272,6 +282,14 @@ def edit_geometry(**values):
         (edit_manifest("output_stride", 2.5), "output_stride"),
         (edit_manifest("classes", ["car", "car", "car"]), "different names"),
         (edit_manifest("classes", ["car", "pedestrian", False]), "different names"),
+        (edit_manifest("score_exponents", [[1, 0]]), "two numbers in 0..4 for each class"),
+        (edit_manifest("score_exponents", [[1, 0], [1, 0], [1, -1]]), "two numbers in 0..4 for each class"),
+        (
+            edit_manifest("score_exponents", [[1, 0], [1, True], [1, "x"]]),
+            "two numbers in 0..4 for each class",
+        ),
+        (edit_manifest("score_exponents", [[1], [1], [1]]), "two numbers in 0..4 for each class"),
+        (edit_manifest("score_exponents", 0.5), "two numbers in 0..4 for each class"),
         (edit_manifest("score", 7), "score must lie in 0..1, got 7"),
         (edit_manifest("score", 10**400), "score must lie in 0..1"),
         (edit_manifest("score", float("nan")), "score must lie in 0..1"),

@@ -11,7 +11,14 @@ import yaml
 
 from colonnade.detector import decoding, ground, pillars
 from colonnade.detector.architecture import INPUT, REGRESSION, Widths, build_architecture
-from colonnade.detector.checkpoints import Checkpoint, Manifest, save_checkpoint
+from colonnade.detector.checkpoints import (
+    MODELS,
+    SCORE_EXPONENTS,
+    Checkpoint,
+    Manifest,
+    read_manifest,
+    save_checkpoint,
+)
 from colonnade.detector.encoder import EncoderWeights
 from colonnade.detector.ground import estimate_ground
 from colonnade.detector.io import open_recording
@@ -62,8 +69,10 @@ def test_the_parameters_are_counted() -> None:
 
 
 def test_the_constants_are_those_of_the_code() -> None:
-    share = decoding.QUALITY_SHARE
-    assert f"score = heat^{1 - share:g} · quality^{share:g}" in DOCUMENT
+    for name in ("synthetic", "default"):
+        pairs = read_manifest(MODELS / name).score_exponents
+        assert f"`{name}`: {'; '.join(f'{heat:g}, {quality:g}' for heat, quality in pairs)}" in DOCUMENT
+    assert f"else {SCORE_EXPONENTS[0]:g}, {SCORE_EXPONENTS[1]:g}" in DOCUMENT
     assert f"by more than {decoding.OVERLAP:g} (IoU" in DOCUMENT
     assert f"at most {decoding.MOST} boxes" in DOCUMENT
     assert f"slice of {pillars.BIN_HEIGHT:g} m occupied, from −{-pillars.BIN_FLOOR:g} m to" in DOCUMENT
@@ -81,7 +90,15 @@ def test_the_manifest_has_the_fields_that_are_described(tmp_path: Path) -> None:
     )
     blank = np.zeros((1, 1), np.float32)
     manifest = Manifest(
-        "blank", ("car", "pedestrian", "cyclist"), GRID, ARCHITECTURE, 0.4, "none", "none", ""
+        "blank",
+        ("car", "pedestrian", "cyclist"),
+        GRID,
+        ARCHITECTURE,
+        0.4,
+        "none",
+        "none",
+        "",
+        ((1.0, 0.5), (1.0, 0.1), (1.0, 0.0)),
     )
     save_checkpoint(Checkpoint(manifest, EncoderWeights(blank, blank, blank, blank), layers), tmp_path)
     written = yaml.safe_load((tmp_path / "manifest.yaml").read_text(encoding="utf-8"))

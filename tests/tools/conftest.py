@@ -62,7 +62,9 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     layers.append(LayerWeights(head.weight * np.float32(0.12), bias))
     encoder = EncoderWeights(draw(POINT_FEATURES, 8), draw(8), draw(PILLAR_FEATURES, 8), draw(8))
     geometry = PillarGeometry(-25.6, -25.6, 25.6, 25.6, -1.0, 4.0, 0.32)
-    manifest = Manifest("tiny", CLASSES, geometry, architecture, 0.45, "nothing", "Apache-2.0", "")
+    manifest = Manifest(
+        "tiny", CLASSES, geometry, architecture, 0.45, "nothing", "Apache-2.0", "", ((0.85, 0.15),) * 3
+    )
     folder = tmp_path_factory.mktemp("models") / "tiny"
     save_checkpoint(Checkpoint(manifest, encoder, tuple(layers)), folder)
     return folder

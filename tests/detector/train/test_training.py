@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="training needs torch: pip install 'colonnade[train]'")
 
-from colonnade.detector.architecture import build_architecture  # noqa: E402
+from colonnade.detector.architecture import Widths, build_architecture  # noqa: E402
 from colonnade.detector.checkpoints import load_checkpoint, save_checkpoint  # noqa: E402
 from colonnade.detector.detector import Detector  # noqa: E402
 from colonnade.detector.encoder import encode  # noqa: E402
 from colonnade.detector.ground import estimate_ground  # noqa: E402
 from colonnade.detector.pillars import pillarise  # noqa: E402
 from colonnade.detector.train import train_model  # noqa: E402
+from colonnade.detector.train.augment import Augmentation  # noqa: E402
 from colonnade.detector.train.config import TrainingConfig, read_config  # noqa: E402
 from colonnade.detector.train.curve import Curve  # noqa: E402
 from colonnade.detector.train.export import describe_model, fold_network  # noqa: E402
 from colonnade.detector.train.network import GatherMultiply, LayerTable, SparseNetwork  # noqa: E402
+from colonnade.detector.train.pool import check_classes  # noqa: E402
 from colonnade.detector.train.samples import collate_inputs, trace_rules  # noqa: E402
+from colonnade.detector.train.validation import validate  # noqa: E402
 from colonnade.runtime.errors import ConfigError, CorruptFrameError, DatasetError  # noqa: E402
 from colonnade.runtime.sparse import PillarGrid  # noqa: E402
 
@@ -198,6 +202,28 @@ def test_a_model_folder_round_trips(trained, tmp_path):
         ("name: x\npool: {scans: 0}", "pool.scans"),
         ("name: x\nreal: {share: .nan}", "real.share"),
         ("name: x\nclasses: []", "classes"),
+        ("name: x\nclasses: [car, car]", "different names"),
+        ("name: x\nclasses: [car, 3]", "classes: expected text"),
+        ("name: x\nseed: 99999999999999999999", "seed"),
+        ("name: x\nschedule: {learning_rate: .inf}", "learning_rate: expected 0 or more"),
+        ("name: x\nschedule: {learning_rate: .nan}", "learning_rate: expected 0 or more"),
+        (f"name: x\nschedule: {{learning_rate: {10**400}}}", "too large"),
+        ("name: x\nschedule: {learning_rate: fast}", "learning_rate: expected a number"),
+        ("name: x\nschedule: {samples: 2e4}", "samples: expected a whole number, without point or exponent"),
+        ("name: x\nwidths: {blocks: [8, 8]}", "blocks: expected 3 values, got 2"),
+        ("name: x\nwidths: {blocks: [8, 8, a]}", "blocks: expected a whole number"),
+        ("name: x\nwidths: {blocks: 8}", "blocks: expected a list"),
+        ("name: x\nwidths: {ups: [8, 0]}", "must be 1 or more"),
+        ("name: x\nwidths: {depths: [1, 1, -1]}", "must be 0 or more"),
+        ("name: x\ntraining_grid: {size: 0.16}", "give both grids the same"),
+        ("name: x\ntraining_grid: {x_max: 51.52}", "different shapes"),
+        ("name: x\ntraining_grid: {x_min: -.inf}", "x_min is -inf"),
+        ("name: x\naugmentation: {jitter: -1}", "augmentation.jitter: expected 0 to 1"),
+        ("name: x\naugmentation: {paste: -1}", "augmentation.paste: expected 0 to 100"),
+        ("name: x\naugmentation: {hide: .nan}", "augmentation.hide: expected 0 to 1"),
+        ("name: x\naugmentation: {hide: 7.5}", "augmentation.hide"),
+        ("name: x\naugmentation: {scale: 2}", "augmentation.scale: expected 0 to 0.5"),
+        ("name: 2024-99-99", "YAML"),
         ("seed: 1", "name"),
         ("name: [", "YAML"),
         ("name: x\ntraining_grid: {x_min: 0, y_min: 0, x_max: 1, y_max: 1, z_min: 0, z_max: 1, size: 0.3}", "whole"),
@@ -208,6 +234,68 @@ def test_bad_configurations_are_refused(tmp_path, text, complaint):
     path.write_text(text)
     with pytest.raises(ConfigError, match=complaint):
         read_config(path)
+
+
+def test_a_mapping_changes_the_default_only_where_it_says_so(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("name: x\ntraining_grid: {size: 0.16}\ndetection_grid: {size: 0.16, x_max: 25.6}\n")
+    config, default = read_config(path), TrainingConfig("x")
+    assert config.training_grid == replace(default.training_grid, size=0.16)
+    assert config.detection_grid == replace(default.detection_grid, size=0.16, x_max=25.6)
+    assert config.schedule == default.schedule
+
+
+def test_score_exponents_are_a_pair_for_each_class(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("name: x\nscore_exponents: [[0.5, 0.5], [1, 0], [0.9, 0.1]]")
+    config = read_config(path)
+    model = describe_model(config, build_architecture(config.widths, 3))
+    assert model.score_exponents == ((0.5, 0.5), (1.0, 0.0), (0.9, 0.1))
+    for wrong in ("[[0.5, 0.5]]", "[[0.5], [1], [1]]", "[[0.5, 9], [1, 0], [1, 0]]", "0.5"):
+        path.write_text(f"name: x\nscore_exponents: {wrong}")
+        with pytest.raises(ConfigError, match="score_exponents"):
+            read_config(path)
+
+
+def test_numbers_with_an_exponent_are_numbers(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("name: x\nschedule: {learning_rate: 1e-3, weight_decay: 1.5E-2, clip: 1e+1}")
+    schedule = read_config(path).schedule
+    assert (schedule.learning_rate, schedule.weight_decay, schedule.clip) == (1e-3, 0.015, 10.0)
+
+
+@pytest.mark.parametrize(
+    "chance", ["thin_beams", "thin_azimuth", "drop_points", "hide", "crop_view", "carrier", "shift"]
+)
+def test_chances_of_augmentation_lie_between_0_and_1(chance):
+    for value in (-0.1, 1.1, float("nan")):
+        with pytest.raises(ConfigError, match=f"augmentation.{chance}: expected 0 to 1"):
+            Augmentation(**{chance: value})
+
+
+def test_a_class_that_no_training_data_has_is_refused_before_anything_is_written(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("name: x\nclasses: [car, lorry]")
+    with pytest.raises(ConfigError, match=r"no training data has \['lorry'\].*truck"):
+        train_model(path, output=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_classes_come_from_real_frames_too():
+    check_classes(("car", "tram"), 0.5, {"tram"})
+    check_classes(("car", "van"), 0.0, ())
+    for classes, share in ((("car", "tram"), 1.0), (("lorry",), 0.5), (("other",), 0.5)):
+        with pytest.raises(ConfigError, match="no training data"):
+            check_classes(classes, share, {"tram"})
+
+
+@pytest.mark.parametrize(("classes", "told"), [(("car",), 4), (("pedestrian", "van"), 1), (("van",), 0)])
+def test_networks_of_some_classes_are_validated_in_those(classes, told):
+    config = TrainingConfig("x", classes=classes, widths=Widths(8, (8, 8, 8), (1, 1, 1), 1, (8, 8), 8))
+    architecture = build_architecture(config.widths, len(classes))
+    network = SparseNetwork(architecture).eval()
+    result = validate(fold_network(network, describe_model(config, architecture)), frames=2)
+    assert len(result.to_dict()) == told
 
 
 def test_a_missing_real_dataset_is_refused_before_anything_is_written(tmp_path):
