@@ -19,7 +19,7 @@ from .scan import Scan, scan_scene
 from .scene import build_scene
 from .sensors import SENSORS, Sensor, random_sensor
 
-GENERATOR_VERSION = 1
+GENERATOR_VERSION = 2
 """Counts up whenever the same seed gives other frames."""
 
 FRAME_INTERVAL_NS = 100_000_000  # 10 Hz
