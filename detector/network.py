@@ -36,6 +36,22 @@ class LayerWeights:
     bias: NDArray[np.float32]
 
 
+@dataclass(frozen=True)
+class QuantisedLayer:
+    """Integer weights of one layer, for uint8 inputs with zero-point 0.
+
+    Attributes:
+        weight: (Cout, Cin, k, k) int8.
+        bias: (Cout,) int32, in the units of the accumulators.
+        scale: (Cout,) float32, from accumulators to the steps of the layer's output (with ReLU), or to its
+            values (without, as in the head).
+    """
+
+    weight: NDArray[np.int8]
+    bias: NDArray[np.int32]
+    scale: NDArray[np.float32]
+
+
 class Network:
     """The layers of an architecture with their weights, ready to run.
 
