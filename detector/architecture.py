@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import get_args
@@ -28,6 +29,8 @@ class Layer:
         kernel: side of the square kernel.
         stride: step of a strided or transposed layer, else 1.
         relu: whether ReLU follows.
+        keep: vector pruning behind the layer: only the ceil(keep · N) pillars with the largest L2 norm stay, where N is
+            the number of active outputs of the strided layer of its block, itself or before it; None keeps all.
     """
 
     name: str
@@ -38,6 +41,7 @@ class Layer:
     kernel: int = 3
     stride: int = 1
     relu: bool = True
+    keep: float | None = None
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ class Architecture:
 
     Raises:
         ConfigError: a layer names an unknown kind or input, its channels do not add up, its inputs do not lie on the
-            same cells, or `output_stride` is not what the strides of the layers make.
+            same cells, it keeps a share of nothing, or `output_stride` is not what the strides of the layers make.
     """
 
     encoder_channels: int
@@ -64,11 +68,29 @@ class Architecture:
                 raise ConfigError(f"layer '{layer.name}': its inputs have cells of different sizes")
             step = Fraction(1, layer.stride) if layer.kind == "transposed" else Fraction(layer.stride)
             strides[layer.name] = steps.pop() * step
+            if layer.keep is not None:
+                self.find_entry(layer)
         if not self.layers:
             raise ConfigError("the network has no layers")
         made = strides[self.layers[-1].name]
         if made != self.output_stride:
             raise ConfigError(f"output_stride is {self.output_stride}, the strides of the layers make {made}")
+
+    def find_entry(self, layer: Layer) -> Layer:
+        """Return the strided layer that opens the block of `layer`: itself, or the nearest before it.
+
+        Raises:
+            ConfigError: between the network's input, a transposed layer or a concatenation and `layer` there is none.
+        """
+        by_name = {other.name: other for other in self.layers}
+        found = layer
+        while found.kind != "strided":
+            if found.kind == "transposed" or len(found.inputs) > 1 or found.inputs[0] == INPUT:
+                raise ConfigError(
+                    f"layer '{layer.name}': keep needs a strided layer before it in its block; leave keep out"
+                )
+            found = by_name[found.inputs[0]]
+        return found
 
     def check_grid(self, shape: tuple[int, int]) -> None:
         """Check that the network can run on a grid of `shape` rows and columns of pillars.
@@ -107,6 +129,8 @@ def _check_layer(layer: Layer, channels: dict[str, int]) -> None:
         raise ConfigError(f"layer name '{layer.name}' is used twice")
     if min(layer.in_channels, layer.out_channels, layer.kernel, layer.stride) < 1:
         raise ConfigError(f"layer '{layer.name}': channels, kernel and stride must be 1 or more")
+    if layer.keep is not None and not 0 < layer.keep < math.inf:
+        raise ConfigError(f"layer '{layer.name}': keep must be above 0, got {layer.keep}")
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,52 +17,41 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as parse_tensors
 from safetensors.numpy import save as serialise_tensors
 
-from ..runtime.errors import ConfigError, ModelError
-from .architecture import REGRESSION, Architecture, Layer
+from ..runtime.errors import ModelError
+from ..runtime.quant import LARGEST_INT32, largest_sum
+from .architecture import Layer
 from .encoder import EncoderWeights
-from .network import LayerWeights
-from .pillars import PILLAR_FEATURES, POINT_FEATURES, PillarGeometry
+from .manifest import MANIFEST as MANIFEST
+from .manifest import PRECISIONS as PRECISIONS
+from .manifest import SCORE_EXPONENTS as SCORE_EXPONENTS
+from .manifest import Calibration as Calibration
+from .manifest import Manifest as Manifest
+from .manifest import Precision as Precision
+from .manifest import describe_manifest
+from .manifest import read_manifest as read_manifest
+from .network import LayerWeights, QuantisedLayer
+from .pillars import PILLAR_FEATURES, POINT_FEATURES
 
-FORMAT = 1
-SCORE_EXPONENTS = (0.85, 0.15)  # of heat and quality in a score, where the manifest does not tell
-MANIFEST, WEIGHTS = "manifest.yaml", "weights.safetensors"
+WEIGHTS = "weights.safetensors"
 MODELS = Path(__file__).parent / "models"  # the models that come with the package
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """What a model is.
-
-    Attributes:
-        name: of the model.
-        classes: in the order of the heatmaps.
-        geometry: the pillar grid it was made for.
-        architecture: its network.
-        score: default detection threshold.
-        training_data: what it was trained on, in words, with attributions.
-        licence: of the weights.
-        sha256: hash of the weights file.
-        score_exponents: a, b of each class, whose score is heat^a * quality^b.
-    """
-
-    name: str
-    classes: tuple[str, ...]
-    geometry: PillarGeometry
-    architecture: Architecture
-    score: float
-    training_data: str
-    licence: str
-    sha256: str
-    score_exponents: tuple[tuple[float, float], ...]
+TWIN_SUFFIX = "-int8"  # a model's int8 twin lies beside it under its name and this
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A manifest and its weights."""
+    """A manifest and its weights.
+
+    Attributes:
+        manifest: what the model is.
+        encoder: float32 in every precision.
+        layers: of the kind that the manifest's precision tells.
+        encoder_step: value of one step of the encoder's uint8 output; None for float32.
+    """
 
     manifest: Manifest
     encoder: EncoderWeights
-    layers: tuple[LayerWeights, ...]
+    layers: tuple[LayerWeights, ...] | tuple[QuantisedLayer, ...]
+    encoder_step: float | None = None
 
 
 def _replace_file(path: Path, content: bytes) -> None:
@@ -77,39 +67,36 @@ def _replace_file(path: Path, content: bytes) -> None:
 
 
 def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
-    """Write the model folder; the hash in the manifest is computed here."""
-    tensors: dict[str, NDArray[np.float32]] = {
-        "encoder.point": checkpoint.encoder.point,
-        "encoder.scale": checkpoint.encoder.scale,
-        "encoder.pillar": checkpoint.encoder.pillar,
-        "encoder.bias": checkpoint.encoder.bias,
-    }
-    manifest = checkpoint.manifest
-    for layer, part in zip(manifest.architecture.layers, checkpoint.layers, strict=True):
-        tensors[f"{layer.name}.weight"] = part.weight
-        tensors[f"{layer.name}.bias"] = part.bias
-    content = serialise_tensors({k: np.ascontiguousarray(v, dtype=np.float32) for k, v in tensors.items()})
-    description: dict[str, Any] = {
-        "format": FORMAT,
-        "name": manifest.name,
-        "classes": list(manifest.classes),
-        "score": manifest.score,
-        "score_exponents": [list(pair) for pair in manifest.score_exponents],
-        "training_data": manifest.training_data,
-        "licence": manifest.licence,
-        "sha256": hashlib.sha256(content).hexdigest(),
-        "geometry": asdict(manifest.geometry),
-        "encoder": {
-            "channels": manifest.architecture.encoder_channels,
-            "point_features": POINT_FEATURES,
-            "pillar_features": PILLAR_FEATURES,
-        },
-        "output_stride": manifest.architecture.output_stride,
-        "layers": [asdict(layer) | {"inputs": list(layer.inputs)} for layer in manifest.architecture.layers],
-    }
+    """Write the model folder; the hash in the manifest is computed here.
+
+    Raises:
+        OSError: the folder or a file in it cannot be written.
+    """
+    content = serialise_tensors(dict(_name_tensors(checkpoint)))
+    description = describe_manifest(checkpoint.manifest, hashlib.sha256(content).hexdigest())
     folder.mkdir(parents=True, exist_ok=True)
     _replace_file(folder / WEIGHTS, content)
     _replace_file(folder / MANIFEST, yaml.safe_dump(description, sort_keys=False, width=110).encode())
+
+
+def _name_tensors(checkpoint: Checkpoint) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Yield the tensors of a weights file with their names."""
+    for field in fields(EncoderWeights):
+        yield f"encoder.{field.name}", _contiguous(getattr(checkpoint.encoder, field.name), np.float32)
+    if checkpoint.encoder_step is not None:
+        yield "encoder.step", np.array([checkpoint.encoder_step], np.float32)
+    for layer, part in zip(checkpoint.manifest.architecture.layers, checkpoint.layers, strict=True):
+        if isinstance(part, QuantisedLayer):
+            yield f"{layer.name}.weight", _contiguous(part.weight, np.int8)
+            yield f"{layer.name}.bias", _contiguous(part.bias, np.int32)
+            yield f"{layer.name}.scale", _contiguous(part.scale, np.float32)
+        else:
+            yield f"{layer.name}.weight", _contiguous(part.weight, np.float32)
+            yield f"{layer.name}.bias", _contiguous(part.bias, np.float32)
+
+
+def _contiguous(values: NDArray[Any], kind: type[np.generic]) -> NDArray[Any]:
+    return np.ascontiguousarray(values, dtype=kind)
 
 
 def find_model(name_or_path: str | Path) -> Path:
@@ -129,118 +116,63 @@ def find_model(name_or_path: str | Path) -> Path:
     )
 
 
-def _field(source: dict[str, Any], key: str, kind: type | tuple[type, ...], where: str) -> Any:
-    value = source.get(key)
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise ModelError(
-            f"{where}: '{key}' is missing or not of the expected type; take the folder from its source again"
-        )
-    return value
+def find_twin(folder: Path) -> Path | None:
+    """Return the folder of a model's int8 twin, or None.
 
-
-def _read_mapping(path: Path) -> dict[str, Any]:
-    try:
-        source = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise ModelError(f"{path}: cannot be read as YAML ({type(error).__name__})") from error
-    if not isinstance(source, dict) or source.get("format") != FORMAT:
-        raise ModelError(f"{path}: not a model manifest of format {FORMAT}")
-    return source
-
-
-def _read_geometry(source: dict[str, Any], where: str) -> PillarGeometry:
-    inside = f"{where}: geometry"
-    return PillarGeometry(**{str(key): float(_field(source, key, (int, float), inside)) for key in source})
-
-
-def _read_layer(entry: Any, where: str) -> Layer:
-    known = {f.name for f in fields(Layer)}
-    if not isinstance(entry, dict) or set(entry) != known:
-        raise ModelError(f"{where}: a layer is not described by {sorted(known)}")
-    inside = f"{where}: layer '{entry['name']}'"
-    for key in ("name", "kind"):
-        _field(entry, key, str, inside)
-    for key in ("in_channels", "out_channels", "kernel", "stride"):
-        _field(entry, key, int, inside)
-    _field(entry, "relu", bool, inside)
-    inputs = _field(entry, "inputs", list, inside)
-    return Layer(**(entry | {"inputs": tuple(map(str, inputs))}))
-
-
-def _read_architecture(source: dict[str, Any], where: str) -> Architecture:
-    encoder = _field(source, "encoder", dict, where)
-    if (encoder.get("point_features"), encoder.get("pillar_features")) != (POINT_FEATURES, PILLAR_FEATURES):
-        raise ModelError(f"{where}: the encoder takes other features than this version of colonnade computes")
-    layers = tuple(_read_layer(entry, where) for entry in _field(source, "layers", list, where))
-    return Architecture(
-        _field(encoder, "channels", int, f"{where}: encoder"),
-        layers,
-        _field(source, "output_stride", int, where),
-    )
-
-
-def _read_classes(source: dict[str, Any], where: str) -> tuple[str, ...]:
-    classes = _field(source, "classes", list, where)
-    if not classes or not all(isinstance(c, str) and c for c in classes) or len(set(classes)) < len(classes):
-        raise ModelError(f"{where}: classes must be different names, got {classes}")
-    return tuple(classes)
-
-
-def _read_exponents(
-    source: dict[str, Any], classes: tuple[str, ...], where: str
-) -> tuple[tuple[float, float], ...]:
-    pairs = source.get("score_exponents", [list(SCORE_EXPONENTS)] * len(classes))
-    if isinstance(pairs, list) and len(pairs) == len(classes) and all(map(_is_exponents, pairs)):
-        return tuple((float(heat), float(quality)) for heat, quality in pairs)
-    raise ModelError(f"{where}: score_exponents must be two numbers in 0..4 for each class, got {pairs}")
-
-
-def _is_exponents(pair: Any) -> bool:
-    return (
-        isinstance(pair, list)
-        and len(pair) == 2
-        and all(type(number) in (int, float) and 0.0 <= number <= 4.0 for number in pair)
-    )
-
-
-def read_manifest(folder: Path) -> Manifest:
-    """Read manifest.yaml.
+    It lies beside the model as NAME-int8, and was made from the very weights that the model has now.
 
     Raises:
-        ModelError: it is missing, malformed, of another format, or describes an impossible network.
+        ModelError: one of the manifests is damaged.
     """
-    path = folder / MANIFEST
-    source, where = _read_mapping(path), str(path)
-    try:
-        geometry = _read_geometry(_field(source, "geometry", dict, where), where)
-        architecture = _read_architecture(source, where)
-        architecture.check_grid(geometry.shape)
-    except (TypeError, OverflowError, ConfigError) as error:
-        raise ModelError(f"{path}: {error}") from error
-    classes = _read_classes(source, where)
-    head = architecture.layers[-1]
-    if head.out_channels != len(classes) + REGRESSION or head.relu:
-        raise ModelError(
-            f"{path}: the last layer must have {len(classes)} + {REGRESSION} channels and no ReLU behind it"
-        )
-    score = _field(source, "score", (int, float), where)
-    if not 0.0 <= score <= 1.0:
-        raise ModelError(f"{path}: score must lie in 0..1, got {score}")
-    return Manifest(
-        name=_field(source, "name", str, where),
-        classes=classes,
-        geometry=geometry,
-        architecture=architecture,
-        score=float(score),
-        training_data=_field(source, "training_data", str, where),
-        licence=_field(source, "licence", str, where),
-        sha256=_field(source, "sha256", str, where),
-        score_exponents=_read_exponents(source, classes, where),
-    )
+    place = folder.resolve()
+    twin = place.with_name(f"{place.name}{TWIN_SUFFIX}")
+    if not (twin / MANIFEST).is_file():
+        return None
+    calibration = read_manifest(twin).calibration
+    same = calibration is not None and calibration.model_sha256 == read_manifest(folder).sha256
+    return twin if same else None
+
+
+class _Tensors:
+    """The content of a weights file, of which every tensor is checked when it is taken."""
+
+    def __init__(self, path: Path, content: bytes) -> None:
+        self._path = path
+        try:
+            self._tensors = parse_tensors(content)
+        except SafetensorError as error:
+            raise ModelError(f"{path}: not a safetensors file ({error})") from error
+
+    def take(self, name: str, shape: tuple[int, ...], kind: type[np.generic] = np.float32) -> NDArray[Any]:
+        """Return a tensor of the type and shape that the manifest asks for.
+
+        Raises:
+            ModelError: it is missing, of another shape or type, or not finite.
+        """
+        tensor: NDArray[Any] | None = self._tensors.get(name)
+        if tensor is None or tensor.shape != shape or tensor.dtype != kind:
+            found = "missing" if tensor is None else f"{tensor.dtype} {tensor.shape}"
+            raise ModelError(f"{self._path}: tensor '{name}' is {found}, expected {np.dtype(kind)} {shape}")
+        if not np.isfinite(tensor).all():
+            raise ModelError(
+                f"{self._path}: tensor '{name}' holds NaN or infinity; its training diverged, take another model"
+            )
+        return tensor
+
+    def take_positive(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+        """Return a float32 tensor of numbers above 0, as steps and scales are.
+
+        Raises:
+            ModelError: as `take`, or a number is not above 0.
+        """
+        tensor = self.take(name, shape)
+        if not (tensor > 0).all():
+            raise ModelError(f"{self._path}: tensor '{name}' must be above 0; quantise the model again")
+        return tensor
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:
-    """Read a model folder and check its hash, every shape and every number.
+    """Read a model folder and check its hash, every shape, type and number.
 
     Raises:
         ModelError: a file is missing or damaged, or a tensor does not fit the manifest or is not finite.
@@ -253,34 +185,41 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         raise ModelError(f"{path}: cannot be read ({error.strerror})") from error
     if hashlib.sha256(content).hexdigest() != manifest.sha256:
         raise ModelError(f"{path}: its SHA-256 is not the manifest's; the file is damaged or was exchanged")
-    try:
-        tensors = parse_tensors(content)
-    except SafetensorError as error:
-        raise ModelError(f"{path}: not a safetensors file ({error})") from error
+    tensors, layers = _Tensors(path, content), manifest.architecture.layers
+    encoder = _take_encoder(tensors, manifest.architecture.encoder_channels)
+    if manifest.precision == "fp32":
+        return Checkpoint(manifest, encoder, tuple(_take_float(tensors, layer) for layer in layers))
+    step = float(tensors.take_positive("encoder.step", (1,))[0])
+    return Checkpoint(manifest, encoder, tuple(_take_integer(tensors, layer) for layer in layers), step)
 
-    def take(name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
-        tensor = tensors.get(name)
-        if tensor is None or tensor.shape != shape or tensor.dtype != np.float32:
-            found = "missing" if tensor is None else f"{tensor.dtype} {tensor.shape}"
-            raise ModelError(f"{path}: tensor '{name}' is {found}, expected float32 {shape}")
-        if not np.isfinite(tensor).all():
-            raise ModelError(
-                f"{path}: tensor '{name}' holds NaN or infinity; its training diverged, take another model"
-            )
-        return tensor
 
-    width = manifest.architecture.encoder_channels
-    encoder = EncoderWeights(
-        take("encoder.point", (POINT_FEATURES, width)),
-        take("encoder.scale", (width,)),
-        take("encoder.pillar", (PILLAR_FEATURES, width)),
-        take("encoder.bias", (width,)),
+def _take_encoder(tensors: _Tensors, width: int) -> EncoderWeights:
+    return EncoderWeights(
+        tensors.take("encoder.point", (POINT_FEATURES, width)),
+        tensors.take("encoder.scale", (width,)),
+        tensors.take("encoder.pillar", (PILLAR_FEATURES, width)),
+        tensors.take("encoder.bias", (width,)),
     )
-    layers = tuple(
-        LayerWeights(
-            take(f"{layer.name}.weight", (layer.out_channels, layer.in_channels, layer.kernel, layer.kernel)),
-            take(f"{layer.name}.bias", (layer.out_channels,)),
-        )
-        for layer in manifest.architecture.layers
+
+
+def _weight_shape(layer: Layer) -> tuple[int, int, int, int]:
+    return layer.out_channels, layer.in_channels, layer.kernel, layer.kernel
+
+
+def _take_float(tensors: _Tensors, layer: Layer) -> LayerWeights:
+    return LayerWeights(
+        tensors.take(f"{layer.name}.weight", _weight_shape(layer)),
+        tensors.take(f"{layer.name}.bias", (layer.out_channels,)),
     )
-    return Checkpoint(manifest, encoder, layers)
+
+
+def _take_integer(tensors: _Tensors, layer: Layer) -> QuantisedLayer:
+    """Return an integer layer whose sums cannot leave int32."""
+    part = QuantisedLayer(
+        tensors.take(f"{layer.name}.weight", _weight_shape(layer), np.int8),
+        tensors.take(f"{layer.name}.bias", (layer.out_channels,), np.int32),
+        tensors.take_positive(f"{layer.name}.scale", (layer.out_channels,)),
+    )
+    if largest_sum(part.weight, part.bias) > LARGEST_INT32:
+        raise ModelError(f"layer '{layer.name}': its sums can leave int32; quantise the model again")
+    return part

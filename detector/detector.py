@@ -10,20 +10,30 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
-from ..runtime.errors import UsageError
+from ..runtime.errors import ModelError, UsageError
 from ..runtime.memory import keep_heap_steady
-from ..runtime.sparse import PillarGrid
+from ..runtime.quant import quantise_unsigned
+from ..runtime.sparse import HAS_FAST_INT8, PillarGrid
 from ..runtime.threads import resolve_threads, thread_budget
-from .checkpoints import Checkpoint, Manifest, find_model, load_checkpoint
+from .checkpoints import (
+    PRECISIONS,
+    TWIN_SUFFIX,
+    Checkpoint,
+    Manifest,
+    Precision,
+    find_model,
+    find_twin,
+    load_checkpoint,
+    read_manifest,
+)
 from .decoding import decode
 from .detections import Detections
 from .encoder import encode
 from .ground import estimate_ground
 from .network import Network
-from .pillars import pillarise
+from .pillars import Pillars, pillarise
 
 STAGES = ("ground", "pillars", "encoder", "network", "decoding")
-PRECISIONS = ("fp32",)
 
 
 @dataclass(frozen=True)
@@ -51,13 +61,18 @@ class Detector:
         self.manifest: Manifest = checkpoint.manifest
         self.threads = resolve_threads(threads)
         keep_heap_steady()
-        self._encoder = checkpoint.encoder
+        self._encoder, self._encoder_step = checkpoint.encoder, checkpoint.encoder_step
         self._network = Network(checkpoint.manifest.architecture, checkpoint.layers)
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Names of the classes, in the order of the labels."""
         return self.manifest.classes
+
+    @property
+    def precision(self) -> Precision:
+        """Number format of the network: "fp32" or "int8"."""
+        return self.manifest.precision
 
     @property
     def default_score(self) -> float:
@@ -101,7 +116,7 @@ class Detector:
             clock.append(perf_counter())
             pillars = pillarise(cloud, surface, geometry)
             clock.append(perf_counter())
-            grid = PillarGrid.from_coords(pillars.coords, encode(pillars, self._encoder), pillars.shape)
+            grid = PillarGrid.from_coords(pillars.coords, self._encode(pillars), pillars.shape)
             clock.append(perf_counter())
             head = self._network.run(grid)
             clock.append(perf_counter())
@@ -112,6 +127,12 @@ class Detector:
             clock.append(perf_counter())
         level = surface.level if _has_points(cloud) else ground
         return replace(found, ground=level), StageTimes(STAGES, tuple(float(t) for t in np.diff(clock)))
+
+    def _encode(self, pillars: Pillars) -> NDArray[np.float32] | NDArray[np.uint8]:
+        """Return the network's input (P, C) in the type that it computes in."""
+        if self._encoder_step is None:
+            return encode(pillars, self._encoder)
+        return quantise_unsigned(encode(pillars, self._encoder), self._encoder_step)
 
 
 def _has_points(cloud: NDArray[np.float32]) -> bool:
@@ -132,19 +153,38 @@ def _check_points(points: NDArray[np.floating]) -> NDArray[np.float32]:
 
 
 def load(
-    name_or_path: str | Path = "default", *, precision: str = "fp32", threads: int | None = None
+    name_or_path: str | Path = "default", *, precision: str | None = None, threads: int | None = None
 ) -> Detector:
     """Load a detector.
 
     Args:
         name_or_path: an embedded model ("default", "synthetic") or a model folder.
-        precision: "fp32".
+        precision: "fp32"; "int8": the model's int8 twin, which lies beside it as NAME-int8 (a model that is int8
+            itself needs none); None: int8 where this processor has the instructions for it and there is a twin,
+            else the model as it is.
         threads: Numba threads per call; None for all available.
 
     Raises:
-        ModelError: no such model, or a damaged one.
+        ModelError: no such model, a damaged one, or one that there is not in this precision.
         UsageError: an unknown precision or thread count.
     """
-    if precision not in PRECISIONS:
+    if precision is not None and precision not in PRECISIONS:
         raise UsageError(f"precision must be one of {', '.join(PRECISIONS)}, got '{precision}'")
-    return Detector(load_checkpoint(find_model(name_or_path)), threads=threads)
+    folder = _choose_folder(find_model(name_or_path), precision)
+    return Detector(load_checkpoint(folder), threads=threads)
+
+
+def _choose_folder(folder: Path, precision: str | None) -> Path:
+    """Return the folder of the model, or of its twin, that has the precision; None takes the faster one."""
+    own = read_manifest(folder).precision
+    if own == precision or (precision is None and (own == "int8" or not HAS_FAST_INT8)):
+        return folder
+    if precision == "fp32":
+        raise ModelError(f"{folder}: this model is int8; for fp32 load the model that it was quantised from")
+    twin = find_twin(folder)
+    if twin is None and precision == "int8":
+        raise ModelError(
+            f"{folder}: this model has no int8 twin; make one: colonnade quantize {folder} --frames RECORDING -o "
+            f"{folder}{TWIN_SUFFIX}"
+        )
+    return twin or folder

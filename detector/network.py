@@ -2,29 +2,53 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..runtime.errors import ModelError
-from ..runtime.sparse import PackedWeight, PillarGrid, Rulebook, build_rules, concatenate, conv2d, pack_weight
+from ..runtime.sparse import (
+    MOST_TAPS,
+    Operation,
+    PillarGrid,
+    Rulebook,
+    build_rules,
+    concatenate,
+    convolve_grid,
+    pack_weight,
+    prepare_float,
+    prepare_integer,
+)
 from .architecture import INPUT, Architecture, Layer
+from .pruning import count_kept, prune
+
+
+class Recorder(Protocol):
+    """What `Network.run` reports to, layer by layer."""
+
+    def record(
+        self, name: str, inputs: list[tuple[str, PillarGrid]], rulebook: Rulebook, output: PillarGrid
+    ) -> None:
+        """Take note of a layer that ran: its inputs by name, its rules, and what it handed on."""
 
 
 class RuleCache:
-    """Rulebooks of one frame; layers over the same active set share one."""
+    """Rulebooks of one frame; layers over the same active sets share one."""
 
     def __init__(self) -> None:
-        self._books: dict[tuple[int, str, int, int], Rulebook] = {}
+        self._books: dict[tuple[tuple[int, ...], str, int, int], Rulebook] = {}
 
-    def find(self, grid: PillarGrid, layer: Layer) -> Rulebook:
-        """Return the rules of `layer` on the active set of `grid`, built at most once."""
+    def find(self, grids: PillarGrid | tuple[PillarGrid, ...], layer: Layer) -> Rulebook:
+        """Return the rules of `layer` on the active sets of `grids`, built at most once."""
         # A submanifold layer hands its input's coordinate arrays on, so their identity names the active set;
         # the rulebook holds them, so an id cannot be reused while it is a key.
-        key = id(grid.row_ptr), layer.kind, layer.kernel, layer.stride
+        sets = (grids,) if isinstance(grids, PillarGrid) else grids
+        key = tuple(id(grid.row_ptr) for grid in sets), layer.kind, layer.kernel, layer.stride
         if key not in self._books:
-            self._books[key] = build_rules(grid, layer.kind, kernel=layer.kernel, stride=layer.stride)
+            self._books[key] = build_rules(sets, layer.kind, kernel=layer.kernel, stride=layer.stride)
         return self._books[key]
 
 
@@ -53,49 +77,99 @@ class QuantisedLayer:
 
 
 class Network:
-    """The layers of an architecture with their weights, ready to run.
+    """The layers of an architecture with their weights, ready to run in float32 or in integers.
 
     Args:
         architecture: the layers.
-        weights: one per layer, in order.
+        weights: one per layer, in order: all `LayerWeights`, or all `QuantisedLayer`.
 
     Raises:
-        ModelError: a weight does not have the shape that its layer needs, or is not finite.
+        ModelError: a weight does not have the shape or type that its layer needs, or is not finite.
     """
 
-    def __init__(self, architecture: Architecture, weights: tuple[LayerWeights, ...]) -> None:
+    def __init__(
+        self,
+        architecture: Architecture,
+        weights: tuple[LayerWeights, ...] | tuple[QuantisedLayer, ...],
+    ) -> None:
         self.architecture = architecture
-        packed: list[tuple[PackedWeight, NDArray[np.float32]]] = []
-        for layer, part in zip(architecture.layers, weights, strict=True):
-            expected = (layer.out_channels, layer.in_channels, layer.kernel, layer.kernel)
-            if part.weight.shape != expected or part.bias.shape != expected[:1]:
-                raise ModelError(
-                    f"layer '{layer.name}': weight {part.weight.shape} and bias {part.bias.shape} "
-                    f"do not fit the expected {expected}; the model folder is damaged or of another version"
-                )
-            if not (np.isfinite(part.weight).all() and np.isfinite(part.bias).all()):
-                raise ModelError(
-                    f"layer '{layer.name}': weight or bias holds NaN or infinity; "
-                    "the model is damaged, or its training diverged"
-                )
-            packed.append((pack_weight(part.weight), part.bias))
-        self._packed = tuple(packed)
+        channels = {INPUT: architecture.encoder_channels}
+        channels |= {layer.name: layer.out_channels for layer in architecture.layers}
+        operations = []
+        parts: tuple[LayerWeights | QuantisedLayer, ...] = weights
+        for layer, part in zip(architecture.layers, parts, strict=True):
+            _check_weights(layer, part)
+            inputs = tuple(channels[name] for name in layer.inputs)
+            operations.append(_prepare(layer, part, inputs if _reads_apart(layer) else (sum(inputs),)))
+        self._operations = tuple(operations)
 
-    def run(self, grid: PillarGrid) -> PillarGrid:
-        """Return the head's output for encoded pillars (P, encoder_channels)."""
-        outputs = {INPUT: grid}
+    def run(self, grid: PillarGrid, recorder: Recorder | None = None) -> PillarGrid:
+        """Return the head's output for encoded pillars (P, encoder_channels): float32, or uint8 for integers.
+
+        Args:
+            grid: the encoder's output.
+            recorder: told of every layer, or None.
+        """
+        for layer, inputs, rulebook, output in self._steps(grid):
+            if recorder is not None:
+                recorder.record(layer.name, list(zip(layer.inputs, inputs, strict=True)), rulebook, output)
+        return output
+
+    def outputs(self, grid: PillarGrid) -> Iterator[tuple[Layer, PillarGrid]]:
+        """Yield every layer with its output, in order."""
+        for layer, _, _, output in self._steps(grid):
+            yield layer, output
+
+    def _steps(
+        self, grid: PillarGrid
+    ) -> Iterator[tuple[Layer, tuple[PillarGrid, ...], Rulebook, PillarGrid]]:
+        """Run the layers; yield each with its inputs, its rules and its output."""
+        known = {INPUT: grid}
+        entered = {INPUT: len(grid)}  # active outputs of the strided layer before, by layer
         rules = RuleCache()
-        for layer, (weight, bias) in zip(self.architecture.layers, self._packed, strict=True):
-            inputs = [outputs[name] for name in layer.inputs]
-            grid = inputs[0] if len(inputs) == 1 else concatenate(inputs)
-            grid = conv2d(
-                grid,
-                weight,
-                bias,
-                kind=layer.kind,
-                stride=layer.stride,
-                activation="relu" if layer.relu else None,
-                rulebook=rules.find(grid, layer),
+        for layer, operation in zip(self.architecture.layers, self._operations, strict=True):
+            inputs = tuple(known[name] for name in layer.inputs)
+            read = inputs if _reads_apart(layer) else (concatenate(inputs),)
+            rulebook = rules.find(read, layer)
+            output = convolve_grid(read, rulebook, operation)
+            entered[layer.name] = len(output) if layer.kind == "strided" else entered[layer.inputs[0]]
+            if layer.keep is not None:
+                output = prune(output, count_kept(layer.keep, entered[layer.name]))
+            known[layer.name] = output
+            yield layer, inputs, rulebook, output
+
+
+def _reads_apart(layer: Layer) -> bool:
+    """Tell whether a layer's inputs are convolved where they lie; else they are concatenated first."""
+    return len(layer.inputs) == 1 or len(layer.inputs) * layer.kernel**2 <= MOST_TAPS
+
+
+def _prepare(layer: Layer, part: LayerWeights | QuantisedLayer, in_channels: tuple[int, ...]) -> Operation:
+    weight = pack_weight(part.weight, in_channels)
+    if isinstance(part, LayerWeights):
+        return prepare_float(weight, part.bias, relu=layer.relu)
+    return prepare_integer(weight, part.bias, part.scale, requantise=layer.relu)
+
+
+def _check_weights(layer: Layer, part: LayerWeights | QuantisedLayer) -> None:
+    expected = (layer.out_channels, layer.in_channels, layer.kernel, layer.kernel)
+    if part.weight.shape != expected or part.bias.shape != expected[:1]:
+        raise ModelError(
+            f"layer '{layer.name}': weight {part.weight.shape} and bias {part.bias.shape} "
+            f"do not fit the expected {expected}; the model folder is damaged or of another version"
+        )
+    if isinstance(part, QuantisedLayer):
+        types = str(part.weight.dtype), str(part.bias.dtype), str(part.scale.dtype)
+        if types != ("int8", "int32", "float32") or part.scale.shape != expected[:1]:
+            raise ModelError(
+                f"layer '{layer.name}': an integer layer needs an int8 weight, an int32 bias and float32 scales, got "
+                f"{types[0]}, {types[1]} and {types[2]} of shape {part.scale.shape}"
             )
-            outputs[layer.name] = grid
-        return grid
+        numbers: tuple[NDArray[np.float32], ...] = (part.scale,)
+    else:
+        numbers = (part.weight, part.bias)
+    if not all(np.isfinite(values).all() for values in numbers):
+        raise ModelError(
+            f"layer '{layer.name}': weight, bias or scale holds NaN or infinity; "
+            "the model is damaged, or its training diverged"
+        )

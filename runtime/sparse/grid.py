@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import UsageError
-from ..jit import kernel, parallel_kernel, prange
+from ..jit import kernel
+from .sites import ActiveSet, rank_inputs, unite
 
 Int32 = npt.NDArray[np.int32]
 Features = npt.NDArray[Any]  # float32, or uint8 on the integer path
 
-FEATURE_DTYPES = (np.dtype(np.float32), np.dtype(np.uint8))
-_ROWS_PER_TASK = 256  # rows that one parallel iteration copies; large enough to hide its start-up
+FEATURE_DTYPES = (np.dtype(np.float32), np.dtype(np.uint8), np.dtype(np.int32))
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,16 +149,17 @@ def concatenate(grids: Sequence[PillarGrid]) -> PillarGrid:
                 f"grids to concatenate must agree in shape and dtype: grid 0 is {first.features.dtype} on "
                 f"{first.shape}, grid {index} is {grid.features.dtype} on {grid.shape}"
             )
-    row_ptr, cols = first.row_ptr, first.cols
-    for grid in grids[1:]:
-        row_ptr, cols = _unite_sites(row_ptr, cols, grid.row_ptr, grid.cols)
-    features = np.empty((cols.size, sum(grid.channels for grid in grids)), first.features.dtype)
+    sets = tuple(ActiveSet(grid.row_ptr, grid.cols) for grid in grids)
+    united = unite(sets, first.shape[1])
+    ranks, _ = rank_inputs(united, sets, first.shape[1])
+    features = np.empty((united.cols.size, sum(grid.channels for grid in grids)), first.features.dtype)
     offset = 0
-    for grid in grids:
-        ranks = _find_ranks(row_ptr, cols, grid.row_ptr, grid.cols)
-        _copy_channels(grid.features, ranks, offset, features)
+    for grid, rank in zip(grids, ranks.T, strict=True):
+        features[:, offset : offset + grid.channels] = np.where(
+            (rank >= 0)[:, None], grid.features[rank] if len(grid) else 0, 0
+        )
         offset += grid.channels
-    return PillarGrid(row_ptr, cols, features, first.shape)
+    return PillarGrid(united.row_ptr, united.cols, features, first.shape)
 
 
 def _checked_shape(shape: tuple[int, int]) -> tuple[int, int]:
@@ -210,55 +211,3 @@ def _find_repeated(row_ptr: Int32, cols: Int32) -> int:
             if cols[rank] == cols[rank - 1]:
                 return rank
     return -1
-
-
-@kernel
-def _unite_sites(row_ptr_a: Int32, cols_a: Int32, row_ptr_b: Int32, cols_b: Int32) -> tuple[Int32, Int32]:
-    """Merge two active sets, row by row and column by column."""
-    height = row_ptr_a.size - 1
-    row_ptr = np.empty(height + 1, np.int32)
-    cols = np.empty(cols_a.size + cols_b.size, np.int32)
-    count = 0
-    for row in range(height):
-        row_ptr[row] = count
-        a, end_a = row_ptr_a[row], row_ptr_a[row + 1]
-        b, end_b = row_ptr_b[row], row_ptr_b[row + 1]
-        while a < end_a or b < end_b:
-            take_a = b >= end_b or (a < end_a and cols_a[a] <= cols_b[b])
-            take_b = a >= end_a or (b < end_b and cols_b[b] <= cols_a[a])
-            cols[count] = cols_a[a] if take_a else cols_b[b]
-            a += take_a
-            b += take_b
-            count += 1
-    row_ptr[height] = count
-    return row_ptr, cols[:count].copy()
-
-
-@kernel
-def _find_ranks(row_ptr: Int32, cols: Int32, part_row_ptr: Int32, part_cols: Int32) -> Int32:
-    """Return for every pillar its rank in a subset of the active set, -1 where the subset lacks it."""
-    ranks = np.full(cols.size, -1, np.int32)
-    for row in range(row_ptr.size - 1):
-        part = part_row_ptr[row]
-        end = part_row_ptr[row + 1]
-        for rank in range(row_ptr[row], row_ptr[row + 1]):
-            if part < end and part_cols[part] == cols[rank]:
-                ranks[rank] = part
-                part += 1
-    return ranks
-
-
-@parallel_kernel
-def _copy_channels(features: Features, ranks: Int32, offset: int, out: Features) -> None:
-    """Write out[o, offset : offset + C] = features[ranks[o]], or zeros for rank -1."""
-    channels = features.shape[1]
-    tasks = (ranks.size + _ROWS_PER_TASK - 1) // _ROWS_PER_TASK
-    for task in prange(tasks):
-        for o in range(task * _ROWS_PER_TASK, min(ranks.size, (task + 1) * _ROWS_PER_TASK)):
-            rank = ranks[o]
-            if rank < 0:
-                for channel in range(channels):
-                    out[o, offset + channel] = 0
-            else:
-                for channel in range(channels):
-                    out[o, offset + channel] = features[rank, channel]

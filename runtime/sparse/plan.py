@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +11,9 @@ from ..jit import kernel
 
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
+Masks = npt.NDArray[np.uint64]
 
+_BLOCKS_PER_TASK = 32  # blocks that share one pass over a weight panel while it is in the L2 cache
 _DIGIT_BITS = 11  # of the radix sort: a 3 × 3 or 2 × 2 mask is sorted in one pass
 
 
@@ -23,101 +25,102 @@ class BlockPlan:
     filled up with copies of its last row: they compute and store the same values again.
 
     Attributes:
-        block_ptr: (B + 1) int64, first entry of each block in `taps` and `sources`.
-        taps: (E) int32, the tap of each entry.
-        sources: (E, rows_per_block) int32, input rank per row under that tap, -1 where the row has none.
         rows: (B, rows_per_block) int32, the output ranks that the block computes.
-        outputs: P_out, the number of different ranks in `rows`.
+        masks: (B) uint64, bit t is set where tap t has an input in any of the block's rows.
+        work_ptr: (B + 1) int64, running number of taps, by which the blocks are shared out to threads.
     """
 
-    block_ptr: Int64
-    taps: Int32
-    sources: Int32
     rows: Int32
-    outputs: int
+    masks: Masks
+    work_ptr: Int64
+    _cuts: dict[int, Int64] = field(default_factory=dict, repr=False)
+
+    def cut(self, threads: int) -> Int64:
+        """Return the first block of each task and the end: a multiple of `threads` tasks of equal work."""
+        if threads not in self._cuts:
+            blocks = len(self.masks)
+            tasks = -(-blocks // (_BLOCKS_PER_TASK * threads)) * threads
+            shares = self.work_ptr[-1] * np.arange(tasks + 1) // max(tasks, 1)
+            cuts = np.searchsorted(self.work_ptr, shares)
+            cuts[-1] = blocks  # blocks without a tap have no work, and yet give the bias
+            self._cuts[threads] = cuts
+        return self._cuts[threads]
 
 
-def plan_blocks(neighbours: Int32, rows_per_block: int) -> BlockPlan:
-    """Order the rows of `neighbours` (P_out, taps) by mask and cut them into blocks; taps up to 64."""
-    masks = _build_masks(neighbours)
-    rows = _order_by_mask(masks, neighbours.shape[1], rows_per_block)
-    block_ptr = _count_block_taps(masks, rows)
-    taps, sources = _fill_blocks(neighbours, masks, rows, block_ptr)
-    return BlockPlan(block_ptr, taps, sources, rows, masks.size)
-
-
-@kernel
-def _build_masks(neighbours: Int32) -> npt.NDArray[np.uint64]:
-    """Return (P_out) masks: bit k is set where tap k has an input."""
-    masks = np.empty(neighbours.shape[0], np.uint64)
-    for o in range(neighbours.shape[0]):
-        mask = np.uint64(0)
-        for tap in range(neighbours.shape[1]):
-            mask |= np.uint64(neighbours[o, tap] >= 0) << np.uint64(tap)
-        masks[o] = mask
-    return masks
-
-
-@kernel
-def _order_by_mask(masks: npt.NDArray[np.uint64], taps: int, rows_per_block: int) -> Int32:
-    """Return (B, rows_per_block) output ranks by ascending mask (stable radix sort), the tail repeated."""
-    count = masks.size
-    blocks = (count + rows_per_block - 1) // rows_per_block
-    rows = np.empty(blocks * rows_per_block, np.int32)
-    other = np.empty(blocks * rows_per_block, np.int32)
-    for i in range(count):
-        rows[i] = i
-    digit_mask = np.uint64((1 << _DIGIT_BITS) - 1)
+def plan_blocks(masks: Masks, taps: int, rows_per_block: int) -> BlockPlan:
+    """Order output rows by their neighbour masks (P_out) of up to 64 taps and cut them into blocks."""
+    blocks = -(-masks.size // rows_per_block)
+    size = blocks * rows_per_block
+    rows, other = np.empty((2, size), np.int32)
+    starts = np.empty((1 << _DIGIT_BITS) + 1, np.int32)
     for low_bit in range(0, taps, _DIGIT_BITS):
-        shift = np.uint64(low_bit)
-        starts = np.zeros((1 << _DIGIT_BITS) + 1, np.int32)
-        for i in range(count):
-            starts[np.int64((masks[i] >> shift) & digit_mask) + 1] += 1
-        for value in range(1 << _DIGIT_BITS):
-            starts[value + 1] += starts[value]
-        for i in range(count):
-            digit = np.int64((masks[rows[i]] >> shift) & digit_mask)
-            other[starts[digit]] = rows[i]
-            starts[digit] += 1
         rows, other = other, rows
-    for i in range(count, rows.size):
-        rows[i] = rows[count - 1]
-    return rows.reshape(blocks, rows_per_block)
+        _sort_by_digit(masks, low_bit, starts[: (1 << min(taps - low_bit, _DIGIT_BITS)) + 1], other, rows)
+    rows = rows.reshape(blocks, rows_per_block)
+    block_masks, work_ptr = np.empty(blocks, np.uint64), np.empty(blocks + 1, np.int64)
+    _unite_masks(masks, rows, block_masks, work_ptr)
+    return BlockPlan(rows, block_masks, work_ptr)
+
+
+def plan_children(children: Int32, rows_per_block: int) -> BlockPlan:
+    """Order the outputs of a transposed convolution by tap, in closed form.
+
+    Args:
+        children: (P_in, taps) int32, output rank of each child.
+        rows_per_block: rows of a block.
+    """
+    inputs, taps = children.shape
+    per_tap = -(-inputs // rows_per_block)
+    rows = np.empty((taps * per_tap, rows_per_block), np.int32)
+    _list_by_tap(children, rows)
+    masks = np.repeat(np.uint64(1) << np.arange(taps, dtype=np.uint64), per_tap)
+    return BlockPlan(rows, masks, np.arange(taps * per_tap + 1))
 
 
 @kernel
-def _count_block_taps(masks: npt.NDArray[np.uint64], rows: Int32) -> Int64:
-    """Return block_ptr: the running number of taps in the union of each block's masks."""
-    block_ptr = np.zeros(rows.shape[0] + 1, np.int64)
+def _sort_by_digit(masks: Masks, low_bit: int, starts: Int32, rows: Int32, ordered: Int32) -> None:
+    """Order rows by one digit of their masks (stable); for the first digit `rows` need not be filled."""
+    count = masks.size
+    shift = np.uint64(low_bit)
+    digit_mask = np.uint64(starts.size - 2)
+    for value in range(starts.size):
+        starts[value] = 0
+    for i in range(count):
+        starts[np.int64((masks[i] >> shift) & digit_mask) + 1] += 1
+    for value in range(1, starts.size):
+        starts[value] += starts[value - 1]
+    for i in range(count):
+        row = rows[i] if low_bit > 0 else i
+        digit = np.int64((masks[row] >> shift) & digit_mask)
+        ordered[starts[digit]] = row
+        starts[digit] += 1
+    for i in range(count, ordered.size):
+        ordered[i] = ordered[count - 1]
+
+
+@kernel
+def _unite_masks(masks: Masks, rows: Int32, block_masks: Masks, work_ptr: Int64) -> None:
+    """Fill in the masks of the blocks and the running number of their taps."""
+    work_ptr[0] = 0
     for block in range(rows.shape[0]):
         union = np.uint64(0)
         for r in range(rows.shape[1]):
             union |= masks[rows[block, r]]
-        taps = 0
+        block_masks[block] = union
+        work = 0
         while union != np.uint64(0):
             union &= union - np.uint64(1)
-            taps += 1
-        block_ptr[block + 1] = block_ptr[block] + taps
-    return block_ptr
+            work += 1
+        work_ptr[block + 1] = work_ptr[block] + work
 
 
 @kernel
-def _fill_blocks(
-    neighbours: Int32, masks: npt.NDArray[np.uint64], rows: Int32, block_ptr: Int64
-) -> tuple[Int32, Int32]:
-    """Return taps (E) and sources (E, rows_per_block)."""
-    blocks, rows_per_block = rows.shape
-    taps = np.empty(block_ptr[blocks], np.int32)
-    sources = np.empty((block_ptr[blocks], rows_per_block), np.int32)
-    for block in range(blocks):
-        union = np.uint64(0)
-        for r in range(rows_per_block):
-            union |= masks[rows[block, r]]
-        entry = block_ptr[block]
-        for tap in range(neighbours.shape[1]):
-            if (union >> np.uint64(tap)) & np.uint64(1):
-                taps[entry] = tap
-                for r in range(rows_per_block):
-                    sources[entry, r] = neighbours[rows[block, r], tap]
-                entry += 1
-    return taps, sources
+def _list_by_tap(children: Int32, rows: Int32) -> None:
+    """Fill rows with the children under one tap after the other; the last of a tap is repeated to fill its block."""
+    inputs, taps = children.shape
+    per_tap = rows.shape[0] // taps
+    for tap in range(taps):
+        for block in range(per_tap):
+            for r in range(rows.shape[1]):
+                parent = min(block * rows.shape[1] + r, inputs - 1)
+                rows[tap * per_tap + block, r] = children[parent, tap]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from . import options, terminal
+from .warmup import describe_cache
 
 if TYPE_CHECKING:
     import numpy as np
@@ -89,11 +89,9 @@ def check_installation(model: str) -> list[Finding]:
     """Return what the installation is like."""
     from ...detector.checkpoints import find_model, load_checkpoint
     from ...runtime.errors import ColonnadeError
-    from ...runtime.threads import available_threads
     from ..bench.hardware import describe_hardware
 
     hardware = describe_hardware()
-    cache = find_cache_folder()
     findings = [
         Finding("colonnade", True, f"{version('colonnade')}, Python {hardware.python}, {hardware.system}"),
         Finding(
@@ -101,13 +99,8 @@ def check_installation(model: str) -> list[Finding]:
             True,
             f"{hardware.cpu} ({hardware.architecture}): {' '.join(hardware.features) or 'generic'}",
         ),
-        Finding("threads", True, f"{available_threads()} on {terminal.count(hardware.cores, 'core')}"),
-        Finding(
-            "cache",
-            os.access(cache, os.W_OK),
-            str(cache),
-            "not writable: kernels are compiled anew in every process; set COLONNADE_CACHE_DIR to a folder of yours",
-        ),
+        _check_threads(hardware.cores),
+        _check_cache(),
     ]
     for extra, packages in _EXTRAS.items():
         missing = [package for package in packages if find_spec(package) is None]
@@ -121,6 +114,26 @@ def check_installation(model: str) -> list[Finding]:
     except ColonnadeError as error:
         findings.append(Finding("model", False, str(error)))
     return findings
+
+
+def _check_threads(cores: int) -> Finding:
+    from ...runtime.threads import available_threads, find_threading_layer
+
+    layer = find_threading_layer()
+    turns = " (calls from several Python threads take turns)" if layer == "workqueue" else ""
+    seen = f"{available_threads()} on {terminal.count(cores, 'core')}, by {layer}{turns}"
+    return Finding("threads", True, seen)
+
+
+def _check_cache() -> Finding:
+    from ...runtime.kernel_cache import STORE
+
+    return Finding(
+        "cache",
+        not STORE.report().problem,
+        describe_cache(),
+        "kernels are compiled anew in every process; set COLONNADE_CACHE_DIR to a folder of yours",
+    )
 
 
 def check_recording(
@@ -190,9 +203,3 @@ def _check_intensity(intensity: NDArray[np.float32]) -> Finding:
         if is_well
         else "none; the model does not need it",
     )
-
-
-def find_cache_folder() -> Path:
-    """Return where Numba keeps the compiled kernels."""
-    named = os.environ.get("COLONNADE_CACHE_DIR") or os.environ.get("NUMBA_CACHE_DIR")
-    return Path(named) if named else Path(__file__).resolve().parents[2] / "runtime"

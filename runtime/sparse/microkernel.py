@@ -1,0 +1,301 @@
+"""microkernel.py: writes the LLVM IR of the implicit-GEMM micro-kernel, for every form and finish.
+
+The function computes one block of output rows × one panel of output channels. Its loop nest:
+
+    sums[r][v] = bias[v]                                      rows × vectors registers, held to the end
+    for tap in the block's mask, lowest bit first:            taps that at least one row has
+        tap_table[tap]: address, row bytes and words of its input, offset of its weights
+        input[r] = the row sources[rows[r]][tap] of that input, or zeros where that is -1
+        for word in the input's words:                        1 float32, 4 uint8 or 2 int16 channels each
+            weight[v] = weights[tap][word][v]
+            for r in rows: sums[r][v] += dot(broadcast(input[r][word]), weight[v])
+    finish sums (ReLU, requantise, dequantise or nothing); output[stores[r]] = sums[r]
+
+Rows are read where they lie: nothing is gathered, scattered or summed in memory.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Any
+
+import llvmlite.binding as llvm
+from llvmlite import ir
+
+from .forms import Form
+
+
+class Finish(IntEnum):
+    """What becomes of a sum before it is stored."""
+
+    NONE = 0  # float32 or int32 as it is
+    RELU = 1  # float32: negative values become zero; a NaN stays
+    REQUANTISE = 2  # int32 → uint8: float32(sum) · scale, clamped to 0..255, rounded half to even
+    DEQUANTISE = 3  # int32 → float32: float32(sum) · scale
+
+
+FLOAT_FINISHES = (Finish.NONE, Finish.RELU)
+INTEGER_FINISHES = (Finish.NONE, Finish.REQUANTISE, Finish.DEQUANTISE)
+
+TAP_FIELDS = (
+    4  # int64 per tap: address of its input, bytes per row, words per row, byte offset of its weights
+)
+ARGUMENTS = (
+    "tap_table",  # address of (taps, TAP_FIELDS) int64
+    "zero_row",  # address of zeros, read where a row has no neighbour
+    "mask",  # the block's taps, one bit each
+    "sources",  # address of the input ranks, int32
+    "source_stride",  # bytes from the ranks of one output to those of the next
+    "source_step",  # bytes from the rank under one tap to that under the next
+    "weights",  # address of the panel
+    "bias",  # address of the panel's bias
+    "scale",  # address of the panel's scale, float32
+    "output",  # address of the panel's first column in row 0
+    "output_stride",  # bytes per output row
+    "rows",  # address of the block's output ranks, int32
+    "stores",  # address of the rows of `output` to store to, int32: mostly `rows` itself
+    "finish",
+)
+
+_ROUNDING = 12582912.0  # 1.5 · 2^23: adding it to 0..255 rounds half to even into the low bits
+
+
+class MicroKernelWriter:
+    """Writes one micro-kernel: `form.rows` rows × (`vectors` · lanes) output channels.
+
+    Sums are SSA values, so LLVM keeps them in registers over both loops.
+    """
+
+    def __init__(self, module: ir.Module, form: Form, vectors: int) -> None:
+        self.module, self.form, self.vectors = module, form, vectors
+        self.float = form.word_channels == 1
+        self.i8, self.i32, self.i64, self.f32 = ir.IntType(8), ir.IntType(32), ir.IntType(64), ir.FloatType()
+        self.sum = ir.VectorType(self.f32 if self.float else self.i32, form.lanes)
+        self.floats = ir.VectorType(self.f32, form.lanes)
+        self.words = ir.VectorType(self.i32, form.lanes)
+
+    def write(self) -> ir.Function:
+        """Return the function, written into the module once; its arguments are ARGUMENTS, all int64."""
+        form = self.form
+        name = f"colonnade_{form.name}_{form.dot}_{form.rows}x{self.vectors}x{form.lanes}"
+        if name in self.module.globals:
+            return self.module.globals[name]
+        signature = ir.FunctionType(ir.VoidType(), [self.i64] * len(ARGUMENTS))
+        function = ir.Function(self.module, signature, name)
+        function.linkage = "internal"
+        function.attributes.add("noinline")
+        for argument, label in zip(function.args, ARGUMENTS, strict=True):
+            argument.name = label
+        self.arguments = dict(zip(ARGUMENTS, function.args, strict=True))
+        self.builder = ir.IRBuilder(function.append_basic_block("entry"))
+        self._finish(self._sum_taps(function))
+        return function
+
+    def _sum_taps(self, function: ir.Function) -> list[Any]:
+        """Write the loops over taps and words; return the sums, row by row."""
+        builder, mask = self.builder, self.arguments["mask"]
+        entry_block = builder.block
+        tap_block, word_block, next_tap, after = (
+            function.append_basic_block(name) for name in ("tap", "word", "next_tap", "finish")
+        )
+        start = [
+            self._load(self.sum, self.arguments["bias"], v) for v in range(self.vectors)
+        ] * self.form.rows
+        ranks = self._find_ranks()
+        builder.cbranch(builder.icmp_signed("!=", mask, self._int(0)), tap_block, after)
+
+        builder.position_at_end(tap_block)
+        remaining = self._phi(self.i64, mask, entry_block)
+        tap_sums = [self._phi(self.sum, value, entry_block) for value in start]
+        inputs, words, weights = self._open_tap(builder.cttz(remaining, ir.Constant(ir.IntType(1), 1)), ranks)
+        builder.branch(word_block)
+
+        builder.position_at_end(word_block)
+        word = self._phi(self.i64, self._int(0), tap_block)
+        sums = [self._phi(self.sum, value, tap_block) for value in tap_sums]
+        products = self._accumulate(sums, inputs, weights, word)
+        following = builder.add(word, self._int(1))
+        self._repeat(word, following, sums, products)
+        builder.cbranch(builder.icmp_signed("<", following, words), word_block, next_tap)
+
+        builder.position_at_end(next_tap)
+        following = builder.and_(remaining, builder.sub(remaining, self._int(1)))
+        self._repeat(remaining, following, tap_sums, products)
+        builder.cbranch(builder.icmp_signed("!=", following, self._int(0)), tap_block, after)
+
+        builder.position_at_end(after)
+        results = [self._phi(self.sum, value, entry_block) for value in start]
+        for result, value in zip(results, products, strict=True):
+            result.add_incoming(value, next_tap)
+        return results
+
+    def _find_ranks(self) -> list[Any]:
+        """Return for every row the address of its input ranks."""
+        builder, arguments = self.builder, self.arguments
+        outputs = [self._load_int(self.i32, arguments["rows"], self._int(r)) for r in range(self.form.rows)]
+        stride = arguments["source_stride"]
+        return [builder.add(arguments["sources"], builder.mul(rank, stride)) for rank in outputs]
+
+    def _open_tap(self, tap: Any, ranks: list[Any]) -> tuple[list[Any], Any, Any]:
+        """Return the addresses of the rows that a tap reads, their number of words and the tap's weights."""
+        builder, arguments = self.builder, self.arguments
+        first_field = builder.mul(tap, self._int(TAP_FIELDS))
+        address, stride, words, offset = (
+            self._load_int(self.i64, arguments["tap_table"], builder.add(first_field, self._int(field)))
+            for field in range(TAP_FIELDS)
+        )
+        shift = builder.mul(tap, arguments["source_step"])
+        inputs = []
+        for rank in ranks:
+            source = self._load_int(self.i32, builder.add(rank, shift), self._int(0))
+            row = builder.add(address, builder.mul(source, stride))
+            missing = builder.icmp_signed("<", source, self._int(0))
+            inputs.append(builder.select(missing, arguments["zero_row"], row))
+        panel_width = self._int(self.vectors * self.form.lanes * 4)
+        return inputs, words, builder.add(arguments["weights"], builder.mul(offset, panel_width))
+
+    def _accumulate(self, sums: list[Any], inputs: list[Any], weights: Any, word: Any) -> list[Any]:
+        """Add dot(input[word], weights[word]) of every row to its sums."""
+        builder = self.builder
+        line = builder.add(weights, builder.mul(word, self._int(self.vectors * self.form.lanes * 4)))
+        kind = self.floats if self.float else self.words
+        vectors = [self._load(kind, line, v) for v in range(self.vectors)]
+        undefined = ir.Constant(kind, ir.Undefined)
+        all_first = ir.Constant(self.words, [0] * self.form.lanes)
+        results = []
+        for r, address in enumerate(inputs):
+            pointer = builder.gep(builder.inttoptr(address, kind.element.as_pointer()), [word])
+            value = builder.load(pointer)
+            value.align = 1
+            single = builder.insert_element(undefined, value, ir.Constant(self.i32, 0))
+            spread = builder.shuffle_vector(single, undefined, all_first)
+            for v in range(self.vectors):
+                results.append(self._dot(spread, vectors[v], sums[r * self.vectors + v]))
+        return results
+
+    def _dot(self, word: Any, weight: Any, total: Any) -> Any:
+        """Return total + dot(word, weight) per lane, in the instruction of the form."""
+        builder, lanes, dot = self.builder, self.form.lanes, self.form.dot
+        if dot == "multiply-add":
+            return builder.fadd(builder.fmul(word, weight), total)
+        if dot == "fma":
+            fma = self._declare(f"llvm.fma.v{lanes}f32", self.floats, [self.floats] * 3)
+            return builder.call(fma, [word, weight, total])
+        if dot == "pairs":
+            return self._multiply_pairs(word, weight, total)
+        quads = ir.VectorType(self.i8, 4 * lanes)
+        if dot == "usdot":
+            usdot = self._declare(
+                f"llvm.aarch64.neon.usdot.v{lanes}i32.v{4 * lanes}i8", self.words, [self.words, quads, quads]
+            )
+            return builder.call(usdot, [total, builder.bitcast(word, quads), builder.bitcast(weight, quads)])
+        name, kind = f"llvm.x86.avx512.vpdpbusd.{32 * lanes}", quads if _takes_bytes() else self.words
+        vpdpbusd = self._declare(name, self.words, [self.words, kind, kind])
+        return builder.call(vpdpbusd, [total, builder.bitcast(word, kind), builder.bitcast(weight, kind)])
+
+    def _multiply_pairs(self, word: Any, weight: Any, total: Any) -> Any:
+        """Return total + the sum of two int16 products per lane; at most 2 · 255 · 128, so it is exact."""
+        builder, lanes = self.builder, self.form.lanes
+        halves = ir.VectorType(ir.IntType(16), 2 * lanes)
+        wide = ir.VectorType(self.i32, 2 * lanes)
+        a, b = (builder.sext(builder.bitcast(value, halves), wide) for value in (word, weight))
+        products = builder.mul(a, b)
+        undefined = ir.Constant(wide, ir.Undefined)
+        even, odd = (
+            builder.shuffle_vector(
+                products, undefined, ir.Constant(self.words, list(range(first, 2 * lanes, 2)))
+            )
+            for first in (0, 1)
+        )
+        return builder.add(total, builder.add(even, odd))
+
+    def _finish(self, sums: list[Any]) -> None:
+        """Write one branch per finish: transform the sums and store them row by row."""
+        builder, function = self.builder, self.builder.function
+        done = function.append_basic_block("done")
+        otherwise = function.append_basic_block("store")
+        choice = builder.switch(self.arguments["finish"], otherwise)
+        finishes = FLOAT_FINISHES if self.float else INTEGER_FINISHES
+        for finish in finishes:
+            block = otherwise
+            if finish is not Finish.NONE:
+                block = function.append_basic_block(finish.name.lower())
+                choice.add_case(self._int(finish), block)
+            builder.position_at_end(block)
+            scale = [self._load(self.floats, self.arguments["scale"], v) for v in range(self.vectors)]
+            values = [self._transform(value, scale[i % self.vectors], finish) for i, value in enumerate(sums)]
+            self._store_rows(values)
+            builder.branch(done)
+        builder.position_at_end(done)
+        builder.ret_void()
+
+    def _transform(self, value: Any, scale: Any, finish: Finish) -> Any:
+        builder = self.builder
+        if finish is Finish.NONE:
+            return value
+        zero = ir.Constant(self.floats, [0.0] * self.form.lanes)
+        if finish is Finish.RELU:
+            return builder.select(builder.fcmp_ordered("<", value, zero), zero, value)
+        scaled = builder.fmul(builder.sitofp(value, self.floats), scale)
+        if finish is Finish.DEQUANTISE:
+            return scaled
+        top = ir.Constant(self.floats, [255.0] * self.form.lanes)
+        scaled = builder.select(builder.fcmp_ordered("<", scaled, zero), zero, scaled)
+        scaled = builder.select(builder.fcmp_ordered(">", scaled, top), top, scaled)
+        rounded = builder.fadd(scaled, ir.Constant(self.floats, [_ROUNDING] * self.form.lanes))
+        return builder.trunc(builder.bitcast(rounded, self.words), ir.VectorType(self.i8, self.form.lanes))
+
+    def _store_rows(self, values: list[Any]) -> None:
+        builder, arguments = self.builder, self.arguments
+        for r in range(self.form.rows):
+            rank = self._load_int(self.i32, arguments["stores"], self._int(r))
+            row = builder.add(arguments["output"], builder.mul(rank, arguments["output_stride"]))
+            for v in range(self.vectors):
+                value = values[r * self.vectors + v]
+                builder.store(value, self._vector_pointer(value.type, row, v)).align = 1
+
+    def _repeat(self, counter: Any, following: Any, sums: list[Any], updated: list[Any]) -> None:
+        """Feed the loop's next counter and sums back from the current block."""
+        here = self.builder.block
+        counter.add_incoming(following, here)
+        for phi, value in zip(sums, updated, strict=True):
+            phi.add_incoming(value, here)
+
+    def _declare(self, name: str, result: Any, parameters: list[Any]) -> ir.Function:
+        known = self.module.globals.get(name)
+        return known or ir.Function(self.module, ir.FunctionType(result, parameters), name)
+
+    def _phi(self, kind: Any, value: Any, block: Any) -> Any:
+        phi = self.builder.phi(kind)
+        phi.add_incoming(value, block)
+        return phi
+
+    def _int(self, value: int) -> Any:
+        return ir.Constant(self.i64, value)
+
+    def _load_int(self, kind: Any, address: Any, index: Any) -> Any:
+        """Load element `index` of an array of integers as int64."""
+        value = self.builder.load(
+            self.builder.gep(self.builder.inttoptr(address, kind.as_pointer()), [index])
+        )
+        return value if kind == self.i64 else self.builder.sext(value, self.i64)
+
+    def _vector_pointer(self, kind: Any, address: Any, index: int) -> Any:
+        size = self.form.lanes * (kind.element.width // 8 if isinstance(kind.element, ir.IntType) else 4)
+        shifted = self.builder.add(address, self._int(index * size))
+        return self.builder.inttoptr(shifted, kind.as_pointer())
+
+    def _load(self, kind: Any, address: Any, index: int) -> Any:
+        value = self.builder.load(self._vector_pointer(kind, address, index))
+        value.align = 4
+        return value
+
+
+def _takes_bytes() -> bool:
+    """Tell whether this LLVM declares vpdpbusd on vectors of bytes (22 and later) or of 32-bit words."""
+    declaration = "declare <16 x i32> @llvm.x86.avx512.vpdpbusd.512(<16 x i32>, <64 x i8>, <64 x i8>)"
+    try:
+        llvm.parse_assembly(declaration).verify()
+    except RuntimeError:
+        return False
+    return True

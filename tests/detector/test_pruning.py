@@ -1,0 +1,102 @@
+"""test_pruning.py: vector pruning keeps exactly the pillars that a stable sort of the norms puts first."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from colonnade.detector.pruning import count_kept, prune
+from colonnade.detector.pruning_reference import prune as prune_reference
+from colonnade.runtime.errors import UsageError
+from colonnade.runtime.sparse import PillarGrid
+from colonnade.runtime.threads import available_threads, thread_budget
+
+SHAPES = st.tuples(st.integers(1, 9), st.integers(1, 9))
+
+
+def draw_grid(seed: int, shape: tuple[int, int], channels: int, dtype: str, levels: int) -> PillarGrid:
+    """Return a grid with whole features below `levels`: few levels make many ties, and all sums exact."""
+    rng = np.random.default_rng(seed)
+    coords = np.argwhere(rng.random(shape) < rng.random()).astype(np.int32)
+    features = rng.integers(0, levels, (len(coords), channels))
+    sign = rng.choice([-1, 1], features.shape) if dtype != "uint8" else 1
+    return PillarGrid.from_coords(coords, (features * sign).astype(dtype), shape)
+
+
+def assert_same(found: PillarGrid, expected: PillarGrid) -> None:
+    assert found.shape == expected.shape
+    np.testing.assert_array_equal(found.coords, expected.coords)
+    np.testing.assert_array_equal(found.features, expected.features)
+    assert found.features.dtype == expected.features.dtype
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    st.integers(0, 10**6),
+    SHAPES,
+    st.integers(1, 20),
+    st.sampled_from(["float32", "uint8", "int32"]),
+    st.sampled_from([1, 2, 3, 256]),
+    st.integers(0, 90),
+)
+def test_pruning_equals_its_twin(seed, shape, channels, dtype, levels, count):
+    grid = draw_grid(seed, shape, channels, dtype, levels)
+    kept = prune(grid, count)
+    assert len(kept) == min(count, len(grid))
+    assert_same(kept, prune_reference(grid, count))
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(0, 10**6), st.integers(0, 60), st.floats(0, 0.5))
+def test_a_norm_that_is_not_a_number_counts_as_the_largest(seed, count, share):
+    rng = np.random.default_rng(seed)
+    features = rng.integers(-2, 3, (60, 9)).astype(np.float32)
+    features[rng.random(60) < share, 4] = np.nan
+    features[rng.random(60) < share, 5] = np.inf
+    features[rng.random(60) < share, 6] = -np.nan
+    grid = PillarGrid.full((6, 10), features)
+    kept = prune(grid, count)
+    assert_same(kept, prune_reference(grid, count))
+    broken = np.isnan(features).any(axis=1).sum()
+    assert np.isnan(kept.features).any(axis=1).sum() == min(broken, count)
+
+
+def test_between_equals_the_first_in_row_major_order_stays():
+    grid = PillarGrid.full((3, 4), np.ones((12, 5), np.uint8))
+    np.testing.assert_array_equal(prune(grid, 5).coords, grid.coords[:5])
+    features = np.ones((12, 5), np.float32)
+    features[7] = 2
+    np.testing.assert_array_equal(prune(grid.with_features(features), 3).coords, grid.coords[[0, 1, 7]])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "uint8"])
+def test_real_valued_norms_select_as_the_sort_does_on_any_number_of_threads(dtype):
+    rng = np.random.default_rng(3)
+    features = (rng.random((5000, 64)) * 200).astype(dtype)  # norms far apart compared with rounding
+    grid = PillarGrid.full((50, 100), features)
+    expected = prune_reference(grid, 1234)
+    for threads in {1, available_threads()}:
+        with thread_budget(threads):
+            assert_same(prune(grid, 1234), expected)
+
+
+def test_nothing_to_drop_gives_the_grid_itself():
+    grid = draw_grid(0, (4, 4), 3, "float32", 5)
+    assert prune(grid, len(grid)) is grid
+    empty = PillarGrid.from_coords(np.empty((0, 2), np.int32), np.empty((0, 3), np.float32), (4, 4))
+    assert prune(empty, 0) is empty
+    assert prune(empty, 7) is empty
+    assert len(prune(grid, 0)) == 0
+
+
+def test_the_share_is_rounded_up_but_not_by_rounding_errors():
+    assert [count_kept(keep, 10) for keep in (0.5, 0.51, 1.0, 1.1, 1.25)] == [5, 6, 10, 11, 13]
+    assert count_kept(1.1, 1000) == 1100
+    assert count_kept(0.25, 0) == 0
+
+
+def test_a_negative_count_is_refused():
+    with pytest.raises(UsageError, match="count must be 0 or more pillars, got -1"):
+        prune(draw_grid(0, (4, 4), 3, "float32", 5), -1)

@@ -1,0 +1,118 @@
+"""amx.py: the int8 peak of the tile unit (AMX), which some server CPUs have beside their vector unit."""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+import sys
+import time
+from typing import Any
+
+import llvmlite.binding as llvm
+import numpy as np
+import numpy.typing as npt
+from llvmlite import ir
+
+from ...runtime.jit import kernel, numba
+from .peak import Peak
+
+Bytes = npt.NDArray[np.uint8]
+
+# From the Linux kernel's arch_prctl: a process must ask before it may use the tile registers.
+_SYS_ARCH_PRCTL, _ARCH_REQ_XCOMP_PERM, _TILE_DATA = 158, 0x1023, 18
+_SUMS, _FIRST_INPUT, _SECOND_INPUT = 6, 6, 7  # tiles 0..5 are sums
+_ROWS, _ROW_BYTES = 16, 64
+_OPS = 2 * _SUMS * _ROWS * 16 * _ROW_BYTES  # per turn: 16 x 16 sums of 64 products in each tile
+_TURNS, _RUNS = 50_000, 7
+
+
+def measure_tile_peak() -> Peak | None:
+    """Return the rate of `tdpbusd` on one core, fastest of 7 runs; None without AMX or without leave to use it."""
+    if not _may_use_tiles():
+        return None
+    config, data = _build_config(), np.ones(_ROWS * _ROW_BYTES, np.uint8)
+    _run_tiles(1, config, data)
+    seconds = min(_time_tiles(config, data) for _ in range(_RUNS))
+    return Peak("int8", "tdpbusd x 16 x 16 tiles", 1, _OPS * _TURNS / seconds / 1e9)
+
+
+def _may_use_tiles() -> bool:
+    """Ask the kernel for the tile registers; it grants them to the whole process."""
+    if not sys.platform.startswith("linux") or platform.machine() != "x86_64":
+        return False
+    config: Any = numba.config
+    if config.CPU_NAME or config.CPU_FEATURES:  # compiled for another CPU
+        return False
+    features = llvm.get_host_cpu_features()
+    if not (features.get("amx-tile") and features.get("amx-int8")):
+        return False
+    return ctypes.CDLL(None).syscall(_SYS_ARCH_PRCTL, _ARCH_REQ_XCOMP_PERM, _TILE_DATA) == 0
+
+
+def _build_config() -> Bytes:
+    """Return the 64-byte configuration: palette 1, eight tiles of 16 rows of 64 bytes."""
+    config = np.zeros(64, np.uint8)
+    config[0] = 1
+    config[16:32].view(np.uint16)[:] = _ROW_BYTES
+    config[48:56] = _ROWS
+    return config
+
+
+def _time_tiles(config: Bytes, data: Bytes) -> float:
+    start = time.process_time()
+    _run_tiles(_TURNS, config, data)
+    return time.process_time() - start
+
+
+def _write_loop(module: ir.Module) -> ir.Function:
+    """Write void(turns, config, data), all int64: every sum tile takes up one product of tiles per turn."""
+    name = "colonnade_peak_amx"
+    if name in module.globals:
+        return module.globals[name]
+    i64, i8 = ir.IntType(64), ir.IntType(8)
+    pointer = i8.as_pointer()
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [i64] * 3), name)
+    function.linkage = "internal"
+    function.attributes.add("noinline")
+    entry, body, after = (function.append_basic_block(block) for block in ("entry", "turn", "after"))
+    builder = ir.IRBuilder(entry)
+
+    def call(instruction: str, *operands: Any) -> None:
+        label = f"llvm.x86.{instruction}"
+        signature = ir.FunctionType(ir.VoidType(), [operand.type for operand in operands])
+        builder.call(module.globals.get(label) or ir.Function(module, signature, label), operands)
+
+    turns, config, data = function.args
+    place, stride = builder.inttoptr(data, pointer), ir.Constant(i64, _ROW_BYTES)
+    call("ldtilecfg", builder.inttoptr(config, pointer))
+    for tile in range(_SUMS):
+        call("tilezero", i8(tile))
+    for tile in (_FIRST_INPUT, _SECOND_INPUT):
+        call("tileloadd64", i8(tile), place, stride)
+    builder.branch(body)
+    builder.position_at_end(body)
+    counter = builder.phi(i64)
+    counter.add_incoming(ir.Constant(i64, 0), entry)
+    for tile in range(_SUMS):
+        call("tdpbusd", i8(tile), i8(_FIRST_INPUT), i8(_SECOND_INPUT))
+    following = builder.add(counter, ir.Constant(i64, 1))
+    counter.add_incoming(following, body)
+    builder.cbranch(builder.icmp_signed("<", following, turns), body, after)
+    builder.position_at_end(after)
+    call("tilerelease")
+    builder.ret_void()
+    return function
+
+
+@numba.extending.intrinsic  # type: ignore[untyped-decorator]
+def _tile_loop(typing_context: Any, turns: Any, config: Any, data: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        builder.call(_write_loop(builder.module), arguments)
+        return context.get_dummy_value()
+
+    return numba.types.void(*[numba.types.int64] * 3), generate
+
+
+@kernel
+def _run_tiles(turns: int, config: Bytes, data: Bytes) -> None:
+    _tile_loop(np.int64(turns), np.int64(config.ctypes.data), np.int64(data.ctypes.data))

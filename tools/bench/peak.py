@@ -1,0 +1,309 @@
+"""peak.py: the rates that the cores themselves reach: multiply-adds in registers, and bytes read from memory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import llvmlite.binding as llvm
+import numpy as np
+import numpy.typing as npt
+from llvmlite import ir
+
+from ...runtime.jit import kernel, numba, parallel_kernel, prange
+from ...runtime.sparse.forms import FLOAT_FORM, INTEGER_FORM, Form
+from ...runtime.threads import thread_budget
+
+_SECONDS = 0.02  # of one run
+_RUNS = 7  # of which the fastest counts
+_SIZES = tuple(2**power for power in range(17, 29))  # [B] 128 KiB to 256 MiB
+_PASS_BYTES = 1 << 27  # that one run of a bandwidth loop reads at least
+_READ_VECTORS = 8  # that one turn of the reading loop takes up
+_SEED = 3
+_MANY_REGISTERS = 16  # lanes from which a CPU has 32 vector registers (AVX-512); AArch64 has them, too
+
+Bytes = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Peak:
+    """The rate of one instruction on `threads` cores.
+
+    Attributes:
+        precision: "fp32" or "int8".
+        instruction: such as "fma x 16 lanes".
+        threads: that run it at the same time.
+        gops: 10⁹ operations per second, a multiplication and its addition being two.
+    """
+
+    precision: str
+    instruction: str
+    threads: int
+    gops: float
+
+
+@dataclass(frozen=True)
+class Bandwidth:
+    """Bytes per second that one core reads, by the size of what it reads again and again.
+
+    Attributes:
+        sizes: [B], ascending.
+        gbs: 10⁹ bytes per second at each size.
+    """
+
+    sizes: tuple[int, ...]
+    gbs: tuple[float, ...]
+
+    def find(self, size: float) -> float:
+        """Return the rate of the smallest measured working set that holds `size` bytes."""
+        for measured, rate in zip(self.sizes, self.gbs, strict=True):
+            if size <= measured:
+                return rate
+        return self.gbs[-1]
+
+
+class PeakMeter:
+    """Measures one instruction's rate: `Form.dot` on sums that stay in registers.
+
+    Args:
+        form: the instruction and its lanes.
+        threads: that run it at the same time.
+    """
+
+    def __init__(self, form: Form, threads: int = 1) -> None:
+        self.form, self.threads = form, threads
+        self.precision = "fp32" if form.word_channels == 1 else "int8"
+        self._loop = _run_float_loop if self.precision == "fp32" else _run_integer_loop
+        sums = count_sums(form)
+        rng = np.random.default_rng(_SEED)
+        values = rng.integers(0, 100, 2 * 4 * form.lanes, np.uint8)
+        if self.precision == "fp32":
+            values = rng.random(2 * form.lanes, np.float32).view(np.uint8)
+        self._values = values
+        self._out = np.zeros((threads, 4 * form.lanes * sums), np.uint8)
+        # Two operations for each channel of each lane.
+        self._ops = 2 * form.word_channels * form.lanes * sums
+        self._turns = 1000
+        self._run()  # compiles
+        while (fastest := min(self._run() for _ in range(3))) < _SECONDS / 2:
+            self._turns = int(self._turns * min(100.0, 1.1 * _SECONDS / max(fastest, 1e-6)))
+
+    def sample(self) -> float:
+        """Run once for about 20 ms and return 10⁹ operations per second."""
+        return self._ops * self._turns * self.threads / self._run() / 1e9
+
+    def describe(self, gops: float) -> Peak:
+        """Return the record of a rate."""
+        return Peak(self.precision, f"{self.form.dot} x {self.form.lanes} lanes", self.threads, gops)
+
+    def _run(self) -> float:
+        """Return the seconds of one run: processor time of one thread, wall time of several."""
+        clock = time.process_time if self.threads == 1 else time.perf_counter
+        with thread_budget(self.threads):
+            start = clock()
+            self._loop(self._turns, self._values, self._out)
+            return clock() - start
+
+
+def measure_peaks(threads: int = 1) -> tuple[Peak, Peak]:
+    """Return the fp32 and the int8 peak of `threads` cores, the fastest of 7 runs each."""
+    meters = PeakMeter(FLOAT_FORM, threads), PeakMeter(INTEGER_FORM, threads)
+    fp32, int8 = (meter.describe(max(meter.sample() for _ in range(_RUNS))) for meter in meters)
+    return fp32, int8
+
+
+def measure_bandwidth(sizes: tuple[int, ...] = _SIZES) -> Bandwidth:
+    """Return what one core reads from its caches and from memory, the fastest of 7 runs each."""
+    data = np.ones(max(sizes), np.uint8)
+    return Bandwidth(sizes, tuple(_measure_reading(data[:size]) for size in sizes))
+
+
+def _measure_reading(data: Bytes) -> float:
+    out = np.zeros(_READ_VECTORS * 4 * FLOAT_FORM.lanes, np.uint8)
+    passes = max(1, _PASS_BYTES // data.nbytes)
+    _read(data, 1, out)
+    return passes * data.nbytes / min(_time(lambda: _read(data, passes, out)) for _ in range(_RUNS)) / 1e9
+
+
+def _time(call: Callable[[], Any]) -> float:
+    start = time.process_time()
+    call()
+    return time.process_time() - start
+
+
+def count_sums(form: Form) -> int:
+    """Return how many independent sums a loop holds: enough to hide the latency, few enough for the registers."""
+    return 24 if form.lanes >= _MANY_REGISTERS or form.name.startswith("neon") else 12
+
+
+def write_loop(module: ir.Module, form: Form) -> ir.Function:
+    """Write void(turns, values, out), all int64: `turns` times, every sum takes up one word product.
+
+    Args:
+        module: to write into, once.
+        form: the instruction; `values` holds two vectors of its words, `out` takes up the sums at the end.
+    """
+    name = f"colonnade_peak_{form.name}_{form.dot}_{form.lanes}"
+    if name in module.globals:
+        return module.globals[name]
+    i64 = ir.IntType(64)
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [i64] * 3), name)
+    function.linkage = "internal"
+    function.attributes.add("noinline")
+    turns, values, out = function.args
+    entry, body, after = (function.append_basic_block(block) for block in ("entry", "turn", "after"))
+    builder = ir.IRBuilder(entry)
+    kind = ir.VectorType(ir.FloatType() if form.word_channels == 1 else ir.IntType(32), form.lanes)
+
+    def locate(base: Any, index: int) -> Any:
+        shifted = builder.add(base, ir.Constant(i64, 4 * form.lanes * index))
+        return builder.inttoptr(shifted, kind.as_pointer())
+
+    words = [builder.load(locate(values, index)) for index in (0, 1)]
+    for word in words:
+        word.align = 1
+    builder.branch(body)
+    builder.position_at_end(body)
+    counter = builder.phi(i64)
+    counter.add_incoming(ir.Constant(i64, 0), entry)
+    sums = [builder.phi(kind) for _ in range(count_sums(form))]
+    following = builder.add(counter, ir.Constant(i64, 1))
+    counter.add_incoming(following, body)
+    for total in sums:
+        total.add_incoming(ir.Constant(kind, None), entry)
+        total.add_incoming(_multiply_add(builder, form, *words, total), body)
+    builder.cbranch(builder.icmp_signed("<", following, turns), body, after)
+    builder.position_at_end(after)
+    for index, total in enumerate(sums):
+        builder.store(total.incomings[1][0], locate(out, index)).align = 1
+    builder.ret_void()
+    return function
+
+
+def write_read_loop(module: ir.Module, form: Form) -> ir.Function:
+    """Write void(bytes, data, out), all int64: combine all vectors of `data`, and store what comes out."""
+    name = f"colonnade_read_{form.lanes}"
+    if name in module.globals:
+        return module.globals[name]
+    i64 = ir.IntType(64)
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [i64] * 3), name)
+    function.linkage = "internal"
+    function.attributes.add("noinline")  # or a second pass over the same data could be left out
+    size, data, out = function.args
+    entry, body, after = (function.append_basic_block(block) for block in ("entry", "line", "after"))
+    builder = ir.IRBuilder(entry)
+    builder.branch(body)
+    builder.position_at_end(body)
+    kind = ir.VectorType(ir.IntType(32), form.lanes)
+    offset = builder.phi(i64)
+    sums = [builder.phi(kind) for _ in range(_READ_VECTORS)]
+    results = []
+    for index, total in enumerate(sums):
+        place = builder.add(builder.add(data, offset), ir.Constant(i64, 4 * form.lanes * index))
+        value = builder.load(builder.inttoptr(place, kind.as_pointer()))
+        value.align = 1
+        results.append(builder.xor(total, value))
+        total.add_incoming(ir.Constant(kind, None), entry)
+        total.add_incoming(results[-1], body)
+    following = builder.add(offset, ir.Constant(i64, 4 * form.lanes * _READ_VECTORS))
+    offset.add_incoming(ir.Constant(i64, 0), entry)
+    offset.add_incoming(following, body)
+    builder.cbranch(builder.icmp_signed("<", following, size), body, after)
+    builder.position_at_end(after)
+    for index, total in enumerate(results):
+        place = builder.add(out, ir.Constant(i64, 4 * form.lanes * index))
+        builder.store(total, builder.inttoptr(place, kind.as_pointer())).align = 1
+    builder.ret_void()
+    return function
+
+
+def _multiply_add(builder: ir.IRBuilder, form: Form, word: Any, weight: Any, total: Any) -> Any:
+    """Return total + dot(word, weight) per lane in the instruction of the form."""
+    lanes, dot = form.lanes, form.dot
+    if dot == "multiply-add":
+        return builder.fadd(builder.fmul(word, total), weight)  # a product of constants would leave the loop
+    if dot == "fma":
+        return _call(builder, f"llvm.fma.v{lanes}f32", total.type, (word, weight, total))
+    if dot == "pairs":
+        return _add_pairs(builder, lanes, weight, total)
+    quads = ir.VectorType(ir.IntType(8), 4 * lanes)
+    if dot == "usdot":
+        name, kind = f"llvm.aarch64.neon.usdot.v{lanes}i32.v{4 * lanes}i8", quads
+    else:
+        name, kind = f"llvm.x86.avx512.vpdpbusd.{32 * lanes}", quads if _takes_bytes() else total.type
+    operands = (total, builder.bitcast(word, kind), builder.bitcast(weight, kind))
+    return _call(builder, name, total.type, operands)
+
+
+def _add_pairs(builder: ir.IRBuilder, lanes: int, weight: Any, total: Any) -> Any:
+    """Return total + the sum of two int16 products per lane, of the total itself lest they leave the loop."""
+    wide = ir.VectorType(ir.IntType(32), 2 * lanes)
+    halves = ir.VectorType(ir.IntType(16), 2 * lanes)
+    a, b = (builder.sext(builder.bitcast(value, halves), wide) for value in (total, weight))
+    products, undefined = builder.mul(a, b), ir.Constant(wide, ir.Undefined)
+    even, odd = (
+        builder.shuffle_vector(products, undefined, ir.Constant(total.type, list(range(first, 2 * lanes, 2))))
+        for first in (0, 1)
+    )
+    return builder.add(total, builder.add(even, odd))
+
+
+def _call(builder: ir.IRBuilder, name: str, result: Any, operands: tuple[Any, ...]) -> Any:
+    module = builder.module
+    signature = ir.FunctionType(result, [operand.type for operand in operands])
+    return builder.call(module.globals.get(name) or ir.Function(module, signature, name), operands)
+
+
+def _takes_bytes() -> bool:
+    """Tell whether this LLVM declares vpdpbusd on vectors of bytes (22 and later) or of 32-bit words."""
+    declaration = "declare <16 x i32> @llvm.x86.avx512.vpdpbusd.512(<16 x i32>, <64 x i8>, <64 x i8>)"
+    try:
+        llvm.parse_assembly(declaration).verify()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _make_intrinsic(write: Callable[[ir.Module, Form], ir.Function], form: Form) -> Any:
+    """Return a loop as a Numba intrinsic of three int64."""
+
+    def run_loop(typing_context: Any, first: Any, second: Any, third: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            builder.call(write(builder.module, form), arguments)
+            return context.get_dummy_value()
+
+        return numba.types.void(*[numba.types.int64] * 3), generate
+
+    return numba.extending.intrinsic(run_loop)
+
+
+_float_loop = _make_intrinsic(write_loop, FLOAT_FORM)
+_integer_loop = _make_intrinsic(write_loop, INTEGER_FORM)
+_read_once = _make_intrinsic(write_read_loop, FLOAT_FORM)
+
+
+@parallel_kernel
+def _run_float_loop(turns: int, values: Bytes, out: Bytes) -> None:
+    for thread in prange(out.shape[0]):
+        _float_loop(np.int64(turns), np.int64(values.ctypes.data), np.int64(out[thread].ctypes.data))
+
+
+@parallel_kernel
+def _run_integer_loop(turns: int, values: Bytes, out: Bytes) -> None:
+    for thread in prange(out.shape[0]):
+        _integer_loop(np.int64(turns), np.int64(values.ctypes.data), np.int64(out[thread].ctypes.data))
+
+
+@kernel
+def _read(data: Bytes, passes: int, out: Bytes) -> None:
+    """Read all of `data` `passes` times."""
+    for _ in range(passes):
+        _read_once(np.int64(data.size), np.int64(data.ctypes.data), np.int64(out.ctypes.data))
+
+
+def show_assembly(precision: str) -> str:
+    """Return the machine code of a compiled loop, for tests."""
+    loop: Any = _run_float_loop if precision == "fp32" else _run_integer_loop
+    return "\n".join(loop.inspect_asm().values())
