@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -15,19 +14,18 @@ from ..runtime.threads import resolve_threads, thread_budget
 from ..runtime.trace import Trace, TraceRecorder
 from .architecture import INPUT, REGRESSION, Architecture, Layer
 from .checkpoints import Checkpoint
-from .manifest import PRECISIONS, Calibration, Manifest, Precision
+from .manifest import PRECISIONS, Manifest, Precision
 from .network import LayerWeights, Network, QuantisedLayer
 from .pillars import PillarGeometry
+from .quantise import encode_points, quantise, quantise_layers
 from .standard_weights import (
     INPUT_STEP,
     aim_head,
     draw_encoder,
     draw_sample,
+    draw_street,
     draw_weights,
-    encode_street,
-    find_step,
     measure_steps,
-    quantise_layers,
 )
 
 Variant = Literal["dense", "dilating", "submanifold", "submanifold-2x2", "pruned"]
@@ -203,7 +201,8 @@ def standard_checkpoint(
     head_channels = len(_CLASSES) + REGRESSION
     architecture = standard_architecture(variant, keep=keep, head_channels=head_channels)
     encoder = draw_encoder(CHANNELS, seed)
-    street = encode_street(encoder, GEOMETRY)
+    points = draw_street()
+    street = encode_points(points, GEOMETRY, encoder)
     layers = aim_head(architecture, draw_weights(architecture, seed), street, len(_CLASSES))
     manifest = Manifest(
         name=f"standard-{variant}",
@@ -216,16 +215,8 @@ def standard_checkpoint(
         sha256="",
         score_exponents=((1.0, 0.0),) * len(_CLASSES),
     )
-    if precision == "fp32":
-        return Checkpoint(manifest, encoder, layers)
-    calibration = Calibration("percentile", 1, "a synthetic street", model_sha256="")
-    steps = measure_steps(architecture, layers, street, find_step(street))
-    return Checkpoint(
-        replace(manifest, precision="int8", calibration=calibration),
-        encoder,
-        quantise_layers(architecture, layers, steps),
-        encoder_step=steps[0],
-    )
+    checkpoint = Checkpoint(manifest, encoder, layers)
+    return checkpoint if precision == "fp32" else quantise(checkpoint, [points], source="a synthetic street")
 
 
 def fill_grid(grid: PillarGrid) -> PillarGrid:
@@ -290,7 +281,7 @@ def _choose_weights(
     if precision == "int8" and len(integers) == len(given):
         return integers
     if precision == "int8" and len(floats) == len(given):
-        steps = measure_steps(architecture, floats, draw_sample(CHANNELS, dense=dense), INPUT_STEP)
+        steps = measure_steps(architecture, floats, draw_sample(CHANNELS, dense=dense))
         return quantise_layers(architecture, floats, steps)
     raise UsageError(
         f"weights for {precision} must all be float, or for int8 all integer; got a mixture or integers"

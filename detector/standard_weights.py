@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..runtime.quant import quantise_weights
+from ..runtime.quant import LARGEST_UINT8, ValueHistogram, find_top
 from ..runtime.sparse import PillarGrid
-from .architecture import INPUT, REGRESSION, Architecture, Layer
-from .encoder import EncoderWeights, encode
-from .ground import estimate_ground
-from .network import LayerWeights, Network, QuantisedLayer
-from .pillars import PILLAR_FEATURES, POINT_FEATURES, PillarGeometry, pillarise
+from .architecture import REGRESSION, Architecture, Layer
+from .encoder import EncoderWeights
+from .network import LayerWeights, Network
+from .pillars import PILLAR_FEATURES, POINT_FEATURES
+from .quantise import Steps
 
 INPUT_STEP = 1.0 / 64.0  # value of one step of the pillars' uint8 features
 LARGEST_BIAS = 0.1  # a little above zero, so that activations stay alive through sixteen layers
@@ -19,12 +19,7 @@ _SAMPLE_SIDE = 96  # pillars of the calibration grid
 _SAMPLE_SEED = 1
 _ENCODER_STREAM = 1000  # of random numbers, beyond those of the layers
 _PASSING = 30  # cells of each class whose heat passes one half on the synthetic street
-_LARGEST_BIAS_UNITS = 2**30  # of the sums, half of what int32 holds
-_TOP = 99.9  # percentile of the activations that becomes 255; the few above saturate
-
-Steps = tuple[
-    float, ...
-]  # value of one step of the uint8 features: of the input, then of each layer's output
+_PERCENT = 99.9  # of the activations above 0 that the uint8 range holds; the others saturate
 
 
 def draw_weights(architecture: Architecture, seed: int) -> tuple[LayerWeights, ...]:
@@ -52,41 +47,17 @@ def draw_sample(channels: int, *, dense: bool = False) -> PillarGrid:
     return PillarGrid.from_coords(coords, features, (_SAMPLE_SIDE, _SAMPLE_SIDE))
 
 
-def measure_steps(
-    architecture: Architecture, weights: tuple[LayerWeights, ...], sample: PillarGrid, input_step: float
-) -> Steps:
-    """Return the step of every layer's output, so that its activations on the sample spread over 0..255."""
+def measure_steps(architecture: Architecture, weights: tuple[LayerWeights, ...], sample: PillarGrid) -> Steps:
+    """Return INPUT_STEP and the steps with which the layers' activations on the sample spread over 0..255."""
     outputs = Network(architecture, weights).outputs(sample)
-    return input_step, *(find_step(grid) for _, grid in outputs)
+    layers = tuple(_find_step(grid) if layer.relu else 1.0 for layer, grid in outputs)
+    return Steps(INPUT_STEP, layers, "percentile", frames=1)
 
 
-def find_step(grid: PillarGrid) -> float:
-    """Return the step with which nearly all float32 features of a grid fit 0..255."""
-    return max(float(np.percentile(grid.features, _TOP)), 1e-6) / 255.0
-
-
-def quantise_layers(
-    architecture: Architecture, weights: tuple[LayerWeights, ...], steps: Steps
-) -> tuple[QuantisedLayer, ...]:
-    """Return int8 weights with one step per output channel; each input's step is folded into its columns."""
-    by_channel = {INPUT: np.full(architecture.encoder_channels, steps[0])}
-    layers = []
-    for layer, part, step in zip(architecture.layers, weights, steps[1:], strict=True):
-        input_steps = np.concatenate([by_channel[name] for name in layer.inputs])
-        layers.append(_quantise_layer(layer, part, input_steps, step))
-        by_channel[layer.name] = np.full(layer.out_channels, step)
-    return tuple(layers)
-
-
-def _quantise_layer(
-    layer: Layer, part: LayerWeights, input_steps: NDArray[np.float64], output_step: float
-) -> QuantisedLayer:
-    folded = part.weight.astype(np.float64) * input_steps[:, None, None]
-    least = np.abs(part.bias.astype(np.float64)) / _LARGEST_BIAS_UNITS
-    weight = quantise_weights(folded, least)
-    bias = np.rint(part.bias / weight.step).astype(np.int32)
-    scale = weight.step / output_step if layer.relu else weight.step
-    return QuantisedLayer(weight.values, bias, scale.astype(np.float32))
+def _find_step(grid: PillarGrid) -> float:
+    seen = ValueHistogram()
+    seen.observe(grid.features)
+    return find_top(seen, "percentile", percent=_PERCENT) / LARGEST_UINT8
 
 
 def draw_encoder(channels: int, seed: int) -> EncoderWeights:
@@ -114,13 +85,6 @@ def aim_head(
     weight = (head.weight * gain[:, None, None, None]).astype(np.float32)
     bias = ((head.bias - center) * gain + aim).astype(np.float32)
     return *weights[:-1], LayerWeights(weight, bias)
-
-
-def encode_street(encoder: EncoderWeights, geometry: PillarGeometry) -> PillarGrid:
-    """Return the encoded pillars of the synthetic street."""
-    points = draw_street()
-    pillars = pillarise(points, estimate_ground(points), geometry)
-    return PillarGrid.from_coords(pillars.coords, encode(pillars, encoder), pillars.shape)
 
 
 def draw_street() -> NDArray[np.float32]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import platform
+import sys
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,9 +14,11 @@ import llvmlite.binding as llvm
 from ..errors import ConfigError
 from ..jit import numba
 
-Dot = Literal["fma", "multiply-add", "vpdpbusd", "usdot", "pairs"]
+Dot = Literal["fma", "multiply-add", "vpdpbusd", "usdot", "pairs", "tiles"]
 
-NAMES = ("vnni", "avx512", "avx2", "generic")  # what COLONNADE_KERNEL may ask for
+_ARCH_PRCTL, _REQUEST_PERMISSION, _TILE_DATA = 158, 0x1023, 18  # Linux x86-64: asm/unistd_64.h, asm/prctl.h
+_TILE_WORDS = 16  # input channels of a tile, in words
+NAMES = ("amx", "vnni", "avx512", "avx2", "generic")  # what COLONNADE_KERNEL may ask for
 
 
 @dataclass(frozen=True)
@@ -27,7 +32,8 @@ class Form:
     Attributes:
         name: for people.
         dot: the word product: "fma" and "multiply-add" are float32; "vpdpbusd" (x86), "usdot" (AArch64) and
-            "pairs" (any CPU; LLVM makes it `vpmaddwd` on x86) are integer and exact, hence bit-identical.
+            "pairs" (any CPU; LLVM makes it `vpmaddwd` on x86) are integer and exact, hence bit-identical; so is
+            "tiles", whose kernel has a module of its own.
         lanes: 32-bit lanes per vector register.
         vectors: vector registers per output row, in the widest panel.
         rows: output rows.
@@ -46,7 +52,13 @@ class Form:
 
     def count_words(self, channels: int) -> int:
         """Return how many words hold `channels` input channels."""
-        return -(-channels // self.word_channels)
+        words = -(-channels // self.word_channels)
+        return -(-words // _TILE_WORDS) * _TILE_WORDS if self.dot == "tiles" else words
+
+    @property
+    def padding(self) -> int:
+        """Output channels are padded to a multiple of it."""
+        return self.vectors * self.lanes if self.dot == "tiles" else self.lanes
 
     @property
     def panel_vectors(self) -> tuple[int, ...]:
@@ -69,11 +81,21 @@ def choose_float_form(architecture: str, features: frozenset[str]) -> Form:
     return Form("generic", "multiply-add", lanes=4, vectors=2, rows=4)
 
 
+def request_tiles() -> bool:
+    """Ask the operating system for the tile registers, once per process; return whether it gives them."""
+    if not sys.platform.startswith("linux") or platform.machine() != "x86_64":
+        return False
+    syscall = getattr(ctypes.CDLL(None), "syscall", None)
+    return syscall is not None and syscall(_ARCH_PRCTL, _REQUEST_PERMISSION, _TILE_DATA) == 0
+
+
 def choose_integer_form(architecture: str, features: frozenset[str]) -> Form:
     """Return the uint8 × int8 form for a CPU."""
     if architecture in ("aarch64", "arm64"):
         dot: Dot = "usdot" if "i8mm" in features else "pairs"
         return Form(f"neon-{dot}", dot, lanes=4, vectors=4, rows=6 if dot == "usdot" else 4)
+    if {"amx-int8", "avx512bw"} <= features and request_tiles():
+        return Form("amx", "tiles", lanes=16, vectors=2, rows=32)
     if "avx512vnni" in features:
         return Form("vnni", "vpdpbusd", lanes=16, vectors=4, rows=6)
     if "avx512bw" in features:
@@ -100,12 +122,13 @@ def _find_features() -> frozenset[str]:
 
 
 _BEYOND = {  # features that a forced form may not use
-    "vnni": frozenset[str](),
-    "avx512": frozenset({"avx512vnni", "avxvnni"}),
-    "avx2": frozenset({"avx512vnni", "avxvnni", "avx512f", "avx512bw"}),
-    "generic": frozenset({"avx512vnni", "avxvnni", "avx512f", "avx512bw", "avx2", "i8mm"}),
+    "amx": frozenset[str](),
+    "vnni": frozenset({"amx-int8"}),
+    "avx512": frozenset({"amx-int8", "avx512vnni", "avxvnni"}),
+    "avx2": frozenset({"amx-int8", "avx512vnni", "avxvnni", "avx512f", "avx512bw"}),
+    "generic": frozenset({"amx-int8", "avx512vnni", "avxvnni", "avx512f", "avx512bw", "avx2", "i8mm"}),
 }
-_NEEDED = {"vnni": "avx512vnni", "avx512": "avx512bw", "avx2": "avx2"}
+_NEEDED = {"amx": "amx-int8", "vnni": "avx512vnni", "avx512": "avx512bw", "avx2": "avx2"}
 
 
 def restrict_features(features: frozenset[str], wanted: str | None) -> frozenset[str]:
@@ -130,5 +153,5 @@ ARCHITECTURE = llvm.get_default_triple().split("-")[0]
 _FEATURES = restrict_features(_find_features(), os.environ.get("COLONNADE_KERNEL"))
 FLOAT_FORM = choose_float_form(ARCHITECTURE, _FEATURES)
 INTEGER_FORM = choose_integer_form(ARCHITECTURE, _FEATURES)
-HAS_FAST_INT8 = INTEGER_FORM.dot in ("vpdpbusd", "usdot")
+HAS_FAST_INT8 = INTEGER_FORM.dot in ("tiles", "vpdpbusd", "usdot")
 """Whether the integer form multiplies four channels per lane and instruction, four times the float32 rate."""

@@ -12,9 +12,10 @@ from llvmlite import ir
 
 from ..jit import kernel, numba, parallel_kernel, prange
 from .forms import FLOAT_FORM, INTEGER_FORM
-from .microkernel import ARGUMENTS, Finish, MicroKernelWriter
+from .microkernel import ARGUMENTS, Finish, MicroKernelWriter, copy_bytes
 from .plan import Int32, Int64, Masks
 from .rules import Rulebook
+from .tiles import STEP_BYTES, convolve_by_tiles
 from .weights import PackedWeight
 
 Features = npt.NDArray[Any]
@@ -89,9 +90,8 @@ def convolve(inputs: Sequence[Features], rulebook: Rulebook, operation: Operatio
     rows = [_prepare_rows(features, weight) for features in inputs]
     plan, sources = rulebook.plan(weight.form.rows), rulebook.sources
     task_ptr = plan.cut(numba.get_num_threads())
-    widest = 4 * int(weight.panel_ptr[1])  # bytes of the widest panel
     tap_table = _fill_tap_table(rows, weight)
-    _convolve_tasks(
+    arguments = (
         operation.bias,
         operation.scale,
         tap_table,
@@ -104,9 +104,16 @@ def convolve(inputs: Sequence[Features], rulebook: Rulebook, operation: Operatio
         weight.panel_ptr,
         int(finish),
         task_ptr,
-        np.empty((len(task_ptr), plan.rows.shape[1], widest), np.uint8),
-        output.view(np.uint8),
     )
+    if weight.form.dot == "tiles":
+        steps = int(tap_table[:, 2].sum()) // 16
+        gathered = np.empty((len(task_ptr), STEP_BYTES * (steps + 2) + 64), np.uint8)
+        offsets = np.empty((len(task_ptr), steps), np.int64)
+        _convolve_tile_tasks(*arguments, gathered, offsets, output.view(np.uint8))
+    else:
+        widest = 4 * int(weight.panel_ptr[1])  # bytes of the widest panel
+        overhangs = np.empty((len(task_ptr), plan.rows.shape[1], widest), np.uint8)
+        _convolve_word_tasks(*arguments, overhangs, output.view(np.uint8))
     return output
 
 
@@ -169,7 +176,7 @@ _run_block: Any = numba.extending.intrinsic(_emit_block)
 
 
 @parallel_kernel
-def _convolve_tasks(
+def _convolve_word_tasks(
     bias: Features,
     scale: npt.NDArray[np.float32],
     tap_table: Int64,
@@ -202,6 +209,46 @@ def _convolve_tasks(
             task_ptr[task],
             task_ptr[task + 1],
             overhangs[task],
+            output,
+        )
+
+
+@parallel_kernel
+def _convolve_tile_tasks(
+    bias: Features,
+    scale: npt.NDArray[np.float32],
+    tap_table: Int64,
+    zero_row: Bytes,
+    rows: Int32,
+    masks: Masks,
+    sources: Int32,
+    source_step: int,
+    panels: Bytes,
+    panel_ptr: Int64,
+    finish: int,
+    task_ptr: Int64,
+    gathered: Bytes,
+    offsets: Int64,
+    output: Bytes,
+) -> None:
+    """As `_convolve_word_tasks`, for the tile form."""
+    for task in prange(task_ptr.size - 1):
+        convolve_by_tiles(
+            bias,
+            scale,
+            tap_table,
+            zero_row,
+            rows,
+            masks,
+            sources,
+            source_step,
+            panels,
+            panel_ptr,
+            finish,
+            task_ptr[task],
+            task_ptr[task + 1],
+            gathered[task],
+            offsets[task],
             output,
         )
 
@@ -258,5 +305,5 @@ def _convolve_blocks(
             _run_block(bias, width, arguments)
             if not whole:
                 for r in range(rows_per_block):
-                    for column in range(inside):
-                        output[rows[b, r], item * first + column] = overhang[r, column]
+                    place = output.ctypes.data + rows[b, r] * row_bytes + item * first
+                    copy_bytes(place, overhang.ctypes.data + r * overhang.shape[1], inside)

@@ -22,6 +22,7 @@ from typing import Any
 import llvmlite.binding as llvm
 from llvmlite import ir
 
+from ..jit import numba
 from .forms import Form
 
 
@@ -223,27 +224,14 @@ class MicroKernelWriter:
                 choice.add_case(self._int(finish), block)
             builder.position_at_end(block)
             scale = [self._load(self.floats, self.arguments["scale"], v) for v in range(self.vectors)]
-            values = [self._transform(value, scale[i % self.vectors], finish) for i, value in enumerate(sums)]
+            values = [
+                write_transform(builder, value, scale[i % self.vectors], finish)
+                for i, value in enumerate(sums)
+            ]
             self._store_rows(values)
             builder.branch(done)
         builder.position_at_end(done)
         builder.ret_void()
-
-    def _transform(self, value: Any, scale: Any, finish: Finish) -> Any:
-        builder = self.builder
-        if finish is Finish.NONE:
-            return value
-        zero = ir.Constant(self.floats, [0.0] * self.form.lanes)
-        if finish is Finish.RELU:
-            return builder.select(builder.fcmp_ordered("<", value, zero), zero, value)
-        scaled = builder.fmul(builder.sitofp(value, self.floats), scale)
-        if finish is Finish.DEQUANTISE:
-            return scaled
-        top = ir.Constant(self.floats, [255.0] * self.form.lanes)
-        scaled = builder.select(builder.fcmp_ordered("<", scaled, zero), zero, scaled)
-        scaled = builder.select(builder.fcmp_ordered(">", scaled, top), top, scaled)
-        rounded = builder.fadd(scaled, ir.Constant(self.floats, [_ROUNDING] * self.form.lanes))
-        return builder.trunc(builder.bitcast(rounded, self.words), ir.VectorType(self.i8, self.form.lanes))
 
     def _store_rows(self, values: list[Any]) -> None:
         builder, arguments = self.builder, self.arguments
@@ -289,6 +277,44 @@ class MicroKernelWriter:
         value = self.builder.load(self._vector_pointer(kind, address, index))
         value.align = 4
         return value
+
+
+def write_transform(builder: ir.IRBuilder, value: Any, scale: Any, finish: Finish) -> Any:
+    """Write what a finish makes of a vector of sums; `scale` is a vector of float32."""
+    if finish is Finish.NONE:
+        return value
+    floats, lanes = scale.type, scale.type.count
+    zero = ir.Constant(floats, [0.0] * lanes)
+    if finish is Finish.RELU:
+        return builder.select(builder.fcmp_ordered("<", value, zero), zero, value)
+    scaled = builder.fmul(builder.sitofp(value, floats), scale)
+    if finish is Finish.DEQUANTISE:
+        return scaled
+    top = ir.Constant(floats, [255.0] * lanes)
+    scaled = builder.select(builder.fcmp_ordered("<", scaled, zero), zero, scaled)
+    scaled = builder.select(builder.fcmp_ordered(">", scaled, top), top, scaled)
+    rounded = builder.fadd(scaled, ir.Constant(floats, [_ROUNDING] * lanes))
+    bits = builder.bitcast(rounded, ir.VectorType(ir.IntType(32), lanes))
+    return builder.trunc(bits, ir.VectorType(ir.IntType(8), lanes))
+
+
+def _emit_copy(typing_context: Any, target: Any, source: Any, count: Any) -> Any:
+    """Copy `count` bytes between addresses (int64)."""
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        target, source, count = values
+        pointer, flag = ir.IntType(8).as_pointer(), ir.IntType(1)
+        name = "llvm.memcpy.p0.p0.i64"
+        kind = ir.FunctionType(ir.VoidType(), [pointer, pointer, count.type, flag])
+        copy = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
+        places = [builder.inttoptr(value, pointer) for value in (target, source)]
+        builder.call(copy, [*places, count, ir.Constant(flag, 0)])
+        return context.get_dummy_value()
+
+    return numba.types.void(*[numba.types.int64] * 3), generate
+
+
+copy_bytes: Any = numba.extending.intrinsic(_emit_copy)
 
 
 def _takes_bytes() -> bool:

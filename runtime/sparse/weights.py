@@ -108,7 +108,7 @@ def _build_tap_table(in_channels: tuple[int, ...], taps: int, form: Form) -> Int
 
 def _cut_panels(out_channels: int, form: Form) -> Int64:
     """Return the first channel of each panel and the end: widest panels first, then halves of them."""
-    padded = -(-out_channels // form.lanes) * form.lanes
+    padded = -(-out_channels // form.padding) * form.padding
     starts = [0]
     panel = form.vectors * form.lanes
     while starts[-1] < padded:

@@ -15,6 +15,7 @@ from colonnade.detector.detector import Detector
 from colonnade.detector.evaluate.kitti_labels import read_kitti_calibration
 from colonnade.detector.network import LayerWeights, Network, QuantisedLayer
 from colonnade.detector.pruning import count_kept
+from colonnade.detector.quantise import Steps, encode_points, quantise_layers
 from colonnade.detector.standard import (
     CHANNELS,
     DENSE_MACS,
@@ -29,9 +30,9 @@ from colonnade.detector.standard import (
 from colonnade.detector.standard_weights import (
     INPUT_STEP,
     draw_sample,
+    draw_street,
     draw_weights,
     measure_steps,
-    quantise_layers,
 )
 from colonnade.runtime.errors import ModelError, UsageError
 from colonnade.runtime.sparse import PillarGrid
@@ -254,7 +255,7 @@ def test_the_int8_network_equals_brute_force_bit_by_bit():
     architecture = standard_architecture("submanifold")
     floats = draw_weights(architecture, 0)
     weights = quantise_layers(
-        architecture, floats, measure_steps(architecture, floats, draw_sample(CHANNELS), INPUT_STEP)
+        architecture, floats, measure_steps(architecture, floats, draw_sample(CHANNELS))
     )
     small = draw_small()
     grid = small.with_features(np.rint(small.features / INPUT_STEP).clip(0, 255).astype(np.uint8))
@@ -268,7 +269,7 @@ def test_the_int8_form_follows_the_float_one_and_uses_its_range():
     architecture = standard_architecture("submanifold")
     floats = draw_weights(architecture, 0)
     weights = quantise_layers(
-        architecture, floats, measure_steps(architecture, floats, draw_sample(CHANNELS), INPUT_STEP)
+        architecture, floats, measure_steps(architecture, floats, draw_sample(CHANNELS))
     )
     sample = draw_sample(CHANNELS)
     steps = np.rint(sample.features / INPUT_STEP).clip(0, 255).astype(np.uint8)
@@ -336,7 +337,7 @@ def test_imported_weights_are_used():
 def test_weights_that_do_not_fit_are_refused():
     architecture = standard_architecture("submanifold")
     floats = draw_weights(architecture, 0)
-    integers = quantise_layers(architecture, floats, (1.0,) * 21)
+    integers = quantise_layers(architecture, floats, Steps(1.0, (1.0,) * 20, "min-max", 1))
     with pytest.raises(UsageError, match="weights must be 20 layers, got 19"):
         standard_network("submanifold", weights=floats[1:])
     for weights in (integers, (*floats[:-1], integers[-1])):
@@ -428,6 +429,16 @@ def test_the_standard_detector_is_reproducible_and_its_backbone_the_standard_one
     assert (
         replace(architecture.layers[-1], out_channels=72) == standard_architecture("submanifold").layers[-1]
     )
+
+
+def test_the_int8_detector_follows_the_float_one():
+    exact, integer = (standard_checkpoint("submanifold", precision=p) for p in ("fp32", "int8"))
+    assert (integer.manifest.precision, integer.manifest.name) == ("int8", "standard-submanifold-int8")
+    street = encode_points(draw_street(), exact.manifest.geometry, exact.encoder)
+    steps = np.rint(street.features / integer.encoder_step).clip(0, 255).astype(np.uint8)
+    wanted = Network(exact.manifest.architecture, exact.layers).run(street).features
+    found = Network(integer.manifest.architecture, integer.layers).run(street.with_features(steps)).features
+    assert np.corrcoef(wanted[:, 0], found[:, 0])[0, 1] > 0.97  # of the first class
 
 
 def test_a_dense_detector_is_refused():

@@ -33,7 +33,7 @@ def measure_tile_peak() -> Peak | None:
     config, data = _build_config(), np.ones(_ROWS * _ROW_BYTES, np.uint8)
     _run_tiles(1, config, data)
     seconds = min(_time_tiles(config, data) for _ in range(_RUNS))
-    return Peak("int8", "tdpbusd x 16 x 16 tiles", 1, _OPS * _TURNS / seconds / 1e9)
+    return Peak("int8", "tdpbusd x 16 x 16 tiles", 1, _OPS * _TURNS / seconds / 1e9, tiles=True)
 
 
 def _may_use_tiles() -> bool:
@@ -46,7 +46,8 @@ def _may_use_tiles() -> bool:
     features = llvm.get_host_cpu_features()
     if not (features.get("amx-tile") and features.get("amx-int8")):
         return False
-    return ctypes.CDLL(None).syscall(_SYS_ARCH_PRCTL, _ARCH_REQ_XCOMP_PERM, _TILE_DATA) == 0
+    granted: int = ctypes.CDLL(None).syscall(_SYS_ARCH_PRCTL, _ARCH_REQ_XCOMP_PERM, _TILE_DATA)
+    return granted == 0
 
 
 def _build_config() -> Bytes:
@@ -104,13 +105,15 @@ def _write_loop(module: ir.Module) -> ir.Function:
     return function
 
 
-@numba.extending.intrinsic  # type: ignore[untyped-decorator]
-def _tile_loop(typing_context: Any, turns: Any, config: Any, data: Any) -> Any:
+def _run_loop(typing_context: Any, turns: Any, config: Any, data: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         builder.call(_write_loop(builder.module), arguments)
         return context.get_dummy_value()
 
     return numba.types.void(*[numba.types.int64] * 3), generate
+
+
+_tile_loop: Any = numba.extending.intrinsic(_run_loop)
 
 
 @kernel

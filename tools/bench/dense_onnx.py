@@ -76,7 +76,7 @@ class DenseOnnx:
 class _FloatWriter:
     """Collects the nodes of the float32 form."""
 
-    element = np.dtype(np.float32)
+    element: np.dtype[Any] = np.dtype(np.float32)
 
     def __init__(self) -> None:
         try:
@@ -145,14 +145,14 @@ class _FloatWriter:
 class _IntegerWriter(_FloatWriter):
     """Collects the nodes of the QDQ form: named tensors are uint8, every operation stands between DQ and Q."""
 
-    element = np.dtype(np.uint8)
+    element: np.dtype[Any] = np.dtype(np.uint8)
 
     def __init__(self, head_step: float) -> None:
         super().__init__()
-        self._step = self._constant("step", np.float32(1.0))
-        self._zero = self._constant("zero", np.uint8(0))
-        self._head_step = self._constant("head.step", np.float32(head_step))
-        self._middle = self._constant("head.middle", np.uint8(128))
+        self._step = self._constant("step", np.array(1.0, np.float32))
+        self._zero = self._constant("zero", np.array(0, np.uint8))
+        self._head_step = self._constant("head.step", np.array(head_step, np.float32))
+        self._middle = self._constant("head.middle", np.array(128, np.uint8))
 
     def _convolve(
         self, layer: Layer, source: str, weight: Array, part: Any, channel: Array, output: str

@@ -1,274 +1,293 @@
-"""engine.py: how long each kind of sparse convolution takes, beside spconv where it is installed."""
+"""engine.py: the engine on the standard network, in the same rounds as other runtimes and the peak of the cores."""
 
 from __future__ import annotations
 
-import json
-import math
-import platform
-import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
-from statistics import median
-from typing import Any, Literal
 
-import llvmlite.binding as llvm
-import numpy as np
-import numpy.typing as npt
+from ...detector.manifest import Precision
+from ...detector.standard import StandardNetwork, draw_pillars, standard_network
+from ...runtime.errors import UsageError
+from ...runtime.sparse import PillarGrid
+from .amx import measure_tile_peak
+from .engine_report import (
+    Choice,
+    EngineReport,
+    FrameReport,
+    LayerRun,
+    NetworkRun,
+    PeerRun,
+    compare_with_peers,
+    compute_rate,
+    compute_saving,
+    find_peak,
+)
+from .frames import EngineFrame
+from .hardware import describe_hardware
+from .layers import describe_layers, time_layers
+from .peak import Bandwidth, Peak, measure_bandwidth, measure_peaks, open_meters
+from .peers import Peer, gather_peers
+from .rounds import Contender, Samples, find_disturbances, read_load, time_in_rounds
+from .steps import FrameRules, Step, count_macs, record_steps
 
-from ...runtime.errors import MissingExtraError
-from ...runtime.sparse import Kind, PillarGrid, build_rules, conv2d, pack_weight
-from ...runtime.sparse.kernels import TILE
-from ...runtime.threads import thread_budget
-from .spconv_peer import SpconvPeer
-
-# Relative to the largest output: float32 sums of at most 9 × 256 products, ordered differently by the peer.
-PEER_TOLERANCE = 1e-5
-_GRID_SHAPE = (496, 432)  # 0.16 m pillars over 79.36 m × 69.12 m, as PointPillars on KITTI
-Clock = Literal["wall", "cpu"]
-_CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}
-_PAUSE = 0.004  # [s] before a measurement: lets the other contender's threads fall asleep
-
-
-@dataclass(frozen=True)
-class EngineLayer:
-    """One layer of the benchmark: the convolution and its channels; it runs on the level's active set."""
-
-    level: int  # 1, 2, 4, 8: the grid is 1 / level of the pillar grid along each axis
-    kind: Kind
-    kernel: int
-    stride: int
-    in_channels: int
-    out_channels: int
+_LAYER_ROUNDS = 5  # rounds of the single layers per round of the networks: they are short
 
 
 @dataclass(frozen=True)
-class LayerTiming:
-    """Times of one layer [ms] by the clock of the report, medians unless they are called best.
+class EnginePlan:
+    """What to measure.
 
     Attributes:
-        layer: the layer.
-        pillars_in, pillars_out, rules: the work: rules · Cin · Cout multiply-adds.
-        total_ms: rules, plan and kernel.
-        kernel_ms: the kernel with rules and plan kept.
-        gflops: 2 · rules · Cin · Cout / kernel time.
-        peer_total_ms: spconv with its index search; None where it is not installed.
-        peer_kernel_ms: spconv with the index kept; None where it is not installed or cannot keep it.
-        speedup: peer_total_ms / total_ms.
-        best_total_ms, best_peer_total_ms, best_speedup: the same from the fastest of all rounds.
-        peer_disagreements: pillars whose vector differs from spconv's by more than `PEER_TOLERANCE`.
+        choices: forms of the standard network.
+        precisions: "fp32", "int8".
+        threads: numbers of threads, each measured in the same rounds.
+        rounds: timed calls of everything.
+        peers: measure other runtimes, too.
+        layers: measure the layers of one network one by one, too.
+
+    Raises:
+        UsageError: something to measure is missing or named twice.
     """
 
-    layer: EngineLayer
-    pillars_in: int
-    pillars_out: int
-    rules: int
-    total_ms: float
-    kernel_ms: float
-    gflops: float
-    peer_total_ms: float | None
-    peer_kernel_ms: float | None
-    speedup: float | None
-    best_total_ms: float
-    best_peer_total_ms: float | None
-    best_speedup: float | None
-    peer_disagreements: int | None
+    choices: tuple[Choice, ...]
+    precisions: tuple[Precision, ...] = ("fp32", "int8")
+    threads: tuple[int, ...] = (1,)
+    rounds: int = 5
+    peers: bool = True
+    layers: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("choices", "precisions", "threads"):
+            values = getattr(self, name)
+            if not values or len(set(values)) < len(values):
+                raise UsageError(f"{name} to measure must be given, each once, got {list(values)}")
+        if self.rounds < 1:
+            raise UsageError(f"rounds must be at least 1, got {self.rounds}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
+class _Entry:
+    """A network on a frame, ready to be timed."""
+
+    choice: Choice
+    network: StandardNetwork
+    grid: PillarGrid
+    steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class _FrameTimes:
+    """What was timed on one frame; each tuple of samples belongs to what it is named after, in order."""
+
+    frame: EngineFrame
+    entries: tuple[_Entry, ...]
+    meters: tuple[Samples, ...]
+    networks: tuple[Samples, ...]
+    rules: tuple[Samples, ...]
+    peers: tuple[Samples, ...]
+    indices: tuple[Samples | None, ...]
+
+    @property
+    def samples(self) -> tuple[Samples, ...]:
+        """Those of networks and peers."""
+        return self.networks + self.peers
+
+
 class EngineBench:
-    """The timings of all layers and what they were measured on."""
-
-    cpu: str
-    machine: str
-    tile: str
-    threads: int
-    rounds: int
-    clock: Clock
-    pillars: int
-    shape: tuple[int, int]
-    peer: str | None
-    layers: tuple[LayerTiming, ...]
-
-    def to_json(self) -> str:
-        """Return the report as indented JSON."""
-        return json.dumps(asdict(self), indent=2)
-
-
-# The layers of a PointPillars backbone with three blocks, one of each kind per block.
-ENGINE_LAYERS: tuple[EngineLayer, ...] = (
-    EngineLayer(1, "strided", 3, 2, 64, 64),
-    EngineLayer(1, "strided", 2, 2, 64, 64),
-    EngineLayer(2, "submanifold", 3, 1, 64, 64),
-    EngineLayer(2, "dilating", 3, 1, 64, 64),
-    EngineLayer(2, "transposed", 1, 1, 64, 128),
-    EngineLayer(2, "strided", 3, 2, 64, 128),
-    EngineLayer(4, "submanifold", 3, 1, 128, 128),
-    EngineLayer(4, "dilating", 3, 1, 128, 128),
-    EngineLayer(4, "transposed", 2, 2, 128, 128),
-    EngineLayer(4, "strided", 3, 2, 128, 256),
-    EngineLayer(8, "submanifold", 3, 1, 256, 256),
-    EngineLayer(8, "dilating", 3, 1, 256, 256),
-    EngineLayer(8, "transposed", 4, 4, 256, 128),
-)
-
-
-def run_engine_bench(
-    *,
-    threads: int | None = None,
-    rounds: int = 15,
-    clock: Clock = "wall",
-    coords: npt.ArrayLike | None = None,
-    shape: tuple[int, int] = _GRID_SHAPE,
-    layers: tuple[EngineLayer, ...] = ENGINE_LAYERS,
-    peer: bool = True,
-    progress: Callable[[EngineLayer], None] | None = None,
-) -> EngineBench:
-    """Time `conv2d` on every layer, in turns with spconv, warm, without bias and activation.
+    """The benchmark with its networks and peers built; `run` measures.
 
     Args:
-        threads: for both contenders; None uses all.
-        rounds: measurements per contender and layer, of which the median counts.
-        clock: "wall", or "cpu" for the processor time of all threads, which a busy machine disturbs less (start
-            Python with OMP_WAIT_POLICY=passive, or threads that wait for work are counted too).
-        coords: (P, 2) pillars of a real frame on `shape`; None draws a seeded street.
-        shape: rows and columns of the pillar grid.
-        layers: which layers to time.
-        peer: compare with spconv if it is installed.
-        progress: called before each layer.
+        frames: to measure on, one or more.
+        plan: what to measure.
+
+    Raises:
+        UsageError: no frames, or numbers of threads that this machine does not have.
     """
-    rng = np.random.default_rng(0)
-    sites = draw_street_sites(shape) if coords is None else np.asarray(coords)
-    with thread_budget(threads) as count:
-        contender = _find_peer(count) if peer else None
-        levels = _build_levels(sites, shape, max(layer.level for layer in layers))
-        timings = []
-        for layer in layers:
-            if progress is not None:
-                progress(layer)
-            base = levels[layer.level]
-            features = np.maximum(rng.standard_normal((len(base), layer.in_channels)), 0)
-            grid = base.with_features(features.astype(np.float32))
-            timings.append(_time_layer(layer, grid, contender, rounds, clock, rng))
-    return EngineBench(
-        cpu=llvm.get_host_cpu_name(),
-        machine=platform.machine(),
-        tile=f"{TILE.rows} x {TILE.vectors * TILE.lanes}, {TILE.lanes} lanes",
-        threads=count,
-        rounds=rounds,
-        clock=clock,
-        pillars=len(levels[1]),
-        shape=shape,
-        peer=None if contender is None else f"spconv {contender.version}",
-        layers=tuple(timings),
+
+    def __init__(self, frames: Sequence[EngineFrame], plan: EnginePlan) -> None:
+        if not frames:
+            raise UsageError("the benchmark needs a frame to measure on")
+        self._load = read_load()
+        self._frames, self._plan = tuple(frames), plan
+        self._meters = [meter for count in plan.threads for meter in open_meters(count)]
+        self._networks = [
+            (choice, network)
+            for choice in plan.choices
+            for precision in plan.precisions
+            for network in _build_networks(choice, precision, plan.threads)
+        ]
+        self._peers, self._missing = gather_peers(plan.precisions, plan.threads) if plan.peers else ((), ())
+
+    @property
+    def calls(self) -> int:
+        """How often `run` calls its `progress`."""
+        per_round = len(self._meters) + 2 * len(self._networks) + len(self._peers)
+        per_round += sum(peer.prepare_indices is not None for peer in self._peers)
+        layers = sum(len(network.architecture.layers) for _, network in self._pick_layered())
+        in_layers = layers * (_LAYER_ROUNDS * self._plan.rounds + 1)
+        return len(self._frames) * per_round * (self._plan.rounds + 1) + in_layers
+
+    def run(self, progress: Callable[[], None] = lambda: None) -> EngineReport:
+        """Measure everything and return the report.
+
+        Args:
+            progress: called `calls` times.
+        """
+        timed = [self._time_frame(frame, progress) for frame in self._frames]
+        rates = [self._list_rates(index, timed) for index in range(len(self._meters))]
+        peaks = [meter.describe(max(found)) for meter, found in zip(self._meters, rates, strict=True)]
+        if (tiles := measure_tile_peak()) is not None:
+            peaks.append(tiles)
+        bandwidth = measure_bandwidth() if self._plan.layers else None
+        layers_of, layers = self._measure_layers(timed[0], peaks, bandwidth, progress)
+        alone = [found for meter, found in zip(self._meters, rates, strict=True) if meter.threads == 1]
+        samples = [part for times in timed for part in times.samples]
+        return EngineReport(
+            hardware=describe_hardware(),
+            rounds=self._plan.rounds,
+            peaks=tuple(peaks),
+            bandwidth=bandwidth,
+            frames=tuple(_report_frame(times, self._peers, peaks) for times in timed),
+            layers_of=layers_of,
+            layers=layers,
+            disturbances=find_disturbances(samples, alone, self._load),
+            missing=self._missing,
+        )
+
+    def _time_frame(self, frame: EngineFrame, progress: Callable[[], None]) -> _FrameTimes:
+        """Time all networks, their rules, the peers and the peak of the cores on one frame, in the same rounds."""
+        entries = tuple(_open_entry(choice, network, frame) for choice, network in self._networks)
+        meters = [Contender("peak", meter.threads, meter.run) for meter in self._meters]
+        networks = [_contend(e, partial(e.network.run, e.grid)) for e in entries]
+        rules = [
+            _contend(e, FrameRules(e.steps, e.network.precision, e.network.threads).build) for e in entries
+        ]
+        grids = {p: draw_pillars(frame.coords, p) for p in self._plan.precisions}
+        peers = [Contender(p.name, p.threads, p.prepare(grids[p.precision])) for p in self._peers]
+        indices = [
+            Contender("indices", p.threads, p.prepare_indices(grids[p.precision]))
+            for p in self._peers
+            if p.prepare_indices is not None
+        ]
+        groups = (meters, networks, rules, peers, indices)
+        contenders = [contender for group in groups for contender in group]
+        taken = iter(time_in_rounds(contenders, self._plan.rounds, progress=progress))
+        times = [tuple(next(taken) for _ in group) for group in groups]
+        found = iter(times[4])
+        by_peer = tuple(None if p.prepare_indices is None else next(found) for p in self._peers)
+        return _FrameTimes(frame, entries, times[0], times[1], times[2], times[3], by_peer)
+
+    def _list_rates(self, index: int, timed: Sequence[_FrameTimes]) -> list[float]:
+        """Return what one meter measured in every round [10⁹/s]."""
+        meter = self._meters[index]
+        return [
+            meter.rate(seconds)
+            for times in timed
+            for seconds in (times.meters[index].process if meter.threads == 1 else times.meters[index].wall)
+        ]
+
+    def _pick_layered(self) -> list[tuple[Choice, StandardNetwork]]:
+        """Return the network whose layers are timed, in each precision: the submanifold one if it is there."""
+        if not self._plan.layers:
+            return []
+        labels = [choice.label for choice in self._plan.choices]
+        chosen = self._plan.choices[labels.index("submanifold") if "submanifold" in labels else 0]
+        first = self._plan.threads[0]
+        return [(c, n) for c, n in self._networks if c == chosen and n.threads == first]
+
+    def _measure_layers(
+        self,
+        times: _FrameTimes,
+        peaks: Sequence[Peak],
+        bandwidth: Bandwidth | None,
+        progress: Callable[[], None],
+    ) -> tuple[str, tuple[LayerRun, ...]]:
+        """Return the name of the network whose layers were timed, and these in all precisions."""
+        if bandwidth is None:
+            return "", ()
+        runs: list[LayerRun] = []
+        layered = self._pick_layered()
+        for _, network in layered:
+            entry = next(e for e in times.entries if e.network is network)
+            samples = time_layers(network, entry.steps, _LAYER_ROUNDS * self._plan.rounds, progress=progress)
+            peak = self._find_core_peak(peaks, network.precision)
+            runs += describe_layers(entry.steps, samples, peak, bandwidth)
+        return f"{layered[0][0].label}, frame {times.frame.name}", tuple(runs)
+
+    def _find_core_peak(self, peaks: Sequence[Peak], precision: Precision) -> float:
+        """Return the peak of one core: measured in the rounds, or now where no run had one thread."""
+        if 1 in self._plan.threads:
+            return find_peak(peaks, precision, 1)
+        return find_peak(measure_peaks(), precision, 1)
+
+
+def _build_networks(
+    choice: Choice, precision: Precision, threads: tuple[int, ...]
+) -> Iterator[StandardNetwork]:
+    """Yield one network per number of threads, all with the same weights."""
+    weights = None
+    for count in threads:
+        network = standard_network(choice.variant, precision, choice.keep, threads=count, weights=weights)
+        weights = network.weights
+        yield network
+
+
+def _open_entry(choice: Choice, network: StandardNetwork, frame: EngineFrame) -> _Entry:
+    grid = draw_pillars(frame.coords, network.precision)
+    return _Entry(choice, network, grid, record_steps(network, grid))
+
+
+def _contend(entry: _Entry, call: Callable[[], object]) -> Contender:
+    return Contender(entry.choice.label, entry.network.threads, call)
+
+
+def _report_frame(times: _FrameTimes, peers: Sequence[Peer], peaks: Sequence[Peak]) -> FrameReport:
+    """Return the figures of one frame."""
+    others = tuple(
+        _report_peer(peer, samples, indices, peer.count_macs(times.frame.coords), peaks)
+        for peer, samples, indices in zip(peers, times.peers, times.indices, strict=True)
+    )
+    runs = tuple(
+        compare_with_peers(_report_network(entry, samples, rules, peaks), others)
+        for entry, samples, rules in zip(times.entries, times.networks, times.rules, strict=True)
+    )
+    frame = times.frame
+    return FrameReport(frame.name, frame.points, len(frame.coords), runs, others)
+
+
+def _report_network(entry: _Entry, samples: Samples, rules: Samples, peaks: Sequence[Peak]) -> NetworkRun:
+    timing, building, macs = samples.summarise(), rules.summarise(), count_macs(entry.steps)
+    precision, gops = entry.network.precision, compute_rate(macs, timing.ms)
+    return NetworkRun(
+        choice=entry.choice,
+        precision=precision,
+        timing=timing,
+        rules=building,
+        macs=macs,
+        saving=compute_saving(macs),
+        gops=gops,
+        peak_fraction=gops / find_peak(peaks, precision, timing.threads),
+        rules_share=building.ms / timing.ms,
+        speedups=(),
+        ideal_share=None,
+        rules_speedup=None,
     )
 
 
-def draw_street_sites(shape: tuple[int, int], seed: int = 0) -> npt.NDArray[np.int32]:
-    """Return (P, 2) sites that cluster as pillars of a street do: walls and cars as thick line segments."""
-    rng = np.random.default_rng(seed)
-    height, width = shape
-    occupied = np.zeros(shape, bool)
-    for _ in range(height * width // 1600):
-        row, col = rng.uniform(0, height), rng.uniform(0, width)
-        heading, length, thickness = rng.uniform(0, np.pi), rng.uniform(4, 50), rng.uniform(0.5, 2.5)
-        along = np.arange(0, length, 0.5)[:, None]
-        across = np.arange(-thickness, thickness, 0.5)[None, :]
-        rows = (row + along * np.sin(heading) + across * np.cos(heading)).astype(int)
-        cols = (col + along * np.cos(heading) - across * np.sin(heading)).astype(int)
-        inside = (rows >= 0) & (rows < height) & (cols >= 0) & (cols < width)
-        occupied[rows[inside], cols[inside]] = True
-    return np.argwhere(occupied & (rng.random(shape) < 0.8)).astype(np.int32)
-
-
-def _find_peer(threads: int) -> SpconvPeer | None:
-    try:
-        return SpconvPeer(threads)
-    except MissingExtraError:
-        return None
-
-
-def _build_levels(sites: npt.NDArray[Any], shape: tuple[int, int], deepest: int) -> dict[int, PillarGrid]:
-    """Return the active sets of levels 1, 2, 4, ...: each the 3 × 3 stride-2 outputs of the former."""
-    grid = PillarGrid.from_coords(sites, np.ones((len(sites), 1), np.float32), shape)
-    levels = {1: grid}
-    level = 1
-    while level < deepest:
-        rules = build_rules(grid, "strided", kernel=3, stride=2)
-        ones = np.ones((rules.cols.size, 1), np.float32)
-        grid = PillarGrid(rules.row_ptr, rules.cols, ones, rules.shape)
-        level *= 2
-        levels[level] = grid
-    return levels
-
-
-def _time_layer(
-    layer: EngineLayer,
-    grid: PillarGrid,
-    peer: SpconvPeer | None,
-    rounds: int,
-    clock: Clock,
-    rng: np.random.Generator,
-) -> LayerTiming:
-    scale = np.sqrt(2 / (layer.kernel**2 * layer.in_channels))
-    shape = (layer.out_channels, layer.in_channels, layer.kernel, layer.kernel)
-    weight = (rng.standard_normal(shape) * scale).astype(np.float32)
-    packed = pack_weight(weight)
-    kept = build_rules(grid, layer.kind, kernel=layer.kernel, stride=layer.stride)
-
-    def run(rulebook: Any = None) -> PillarGrid:
-        return conv2d(grid, packed, kind=layer.kind, stride=layer.stride, rulebook=rulebook)
-
-    total: Callable[[], Any] = run
-    kernel: Callable[[], Any] = partial(run, kept)
-    peer_total, peer_kernel, disagreements = None, None, None
-    if peer is not None:
-        peer_total, peer_kernel = peer.prepare(grid, weight, layer.kind, layer.stride)
-        disagreements = _count_disagreements(run(), peer.to_grid(peer_total()))
-    samples = _time_in_turns((total, kernel, peer_total, peer_kernel), rounds, _CLOCKS[clock])
-    middle = [median(times) for times in samples]
-    best = [min(times) for times in samples]
-    rules = int(kept.counts.sum())
-    return LayerTiming(
-        layer=layer,
-        pillars_in=len(grid),
-        pillars_out=int(kept.cols.size),
-        rules=rules,
-        total_ms=middle[0],
-        kernel_ms=middle[1],
-        gflops=2 * rules * layer.in_channels * layer.out_channels / middle[1] / 1e6,
-        peer_total_ms=middle[2] if peer_total else None,
-        peer_kernel_ms=middle[3] if peer_kernel else None,
-        speedup=middle[2] / middle[0] if peer_total else None,
-        best_total_ms=best[0],
-        best_peer_total_ms=best[2] if peer_total else None,
-        best_speedup=best[2] / best[0] if peer_total else None,
-        peer_disagreements=disagreements,
+def _report_peer(
+    peer: Peer, samples: Samples, indices: Samples | None, macs: int, peaks: Sequence[Peak]
+) -> PeerRun:
+    timing = samples.summarise()
+    gops = compute_rate(macs, timing.ms)
+    return PeerRun(
+        name=peer.name,
+        version=peer.version,
+        precision=peer.precision,
+        computes=peer.computes,
+        timing=timing,
+        indices=None if indices is None else indices.summarise(),
+        macs=macs,
+        gops=gops,
+        peak_fraction=gops / find_peak(peaks, peer.precision, timing.threads),
     )
-
-
-def _count_disagreements(ours: PillarGrid, theirs: PillarGrid) -> int:
-    """Return how many pillars differ: in being active, or in a channel by more than the tolerance."""
-    if ours.shape != theirs.shape or not np.array_equal(ours.coords, theirs.coords):
-        cells = {tuple(site) for site in ours.coords.tolist()} ^ {tuple(s) for s in theirs.coords.tolist()}
-        return len(cells)
-    limit = PEER_TOLERANCE * np.abs(ours.features).max(initial=0)
-    return int((np.abs(ours.features - theirs.features) > limit).any(axis=1).sum())
-
-
-def _time_in_turns(
-    calls: tuple[Callable[[], Any] | None, ...], rounds: int, clock: Callable[[], float]
-) -> list[list[float]]:
-    """Return the times [ms] of each call (NaN for None), in rounds, each after a warm-up call."""
-    samples: list[list[float]] = [[] for _ in calls]
-    for _ in range(rounds):
-        for call, times in zip(calls, samples, strict=True):
-            if call is None:
-                times.append(math.nan)
-                continue
-            time.sleep(_PAUSE)
-            call()
-            start = clock()
-            call()
-            times.append(1e3 * (clock() - start))
-    return samples

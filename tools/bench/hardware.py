@@ -22,7 +22,7 @@ _FEATURES = (
     "neon",
     "dotprod",
 )
-_PACKAGES = ("colonnade", "numpy", "numba", "llvmlite", "onnxruntime")
+_PACKAGES = ("colonnade", "numpy", "numba", "llvmlite", "onnxruntime", "openvino", "spconv", "torch")
 
 
 @dataclass(frozen=True)

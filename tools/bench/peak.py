@@ -36,12 +36,14 @@ class Peak:
         instruction: such as "fma x 16 lanes".
         threads: that run it at the same time.
         gops: 10⁹ operations per second, a multiplication and its addition being two.
+        tiles: whether it is the tile unit's instruction, which the engine does not use.
     """
 
     precision: str
     instruction: str
     threads: int
     gops: float
+    tiles: bool = False
 
 
 @dataclass(frozen=True)
@@ -86,31 +88,42 @@ class PeakMeter:
         # Two operations for each channel of each lane.
         self._ops = 2 * form.word_channels * form.lanes * sums
         self._turns = 1000
-        self._run()  # compiles
-        while (fastest := min(self._run() for _ in range(3))) < _SECONDS / 2:
+        self.run()  # compiles
+        while (fastest := min(self._time() for _ in range(3))) < _SECONDS / 2:
             self._turns = int(self._turns * min(100.0, 1.1 * _SECONDS / max(fastest, 1e-6)))
 
+    def run(self) -> None:
+        """Run once, for about 20 ms."""
+        with thread_budget(self.threads):
+            self._loop(self._turns, self._values, self._out)
+
+    def rate(self, seconds: float) -> float:
+        """Return 10⁹ operations per second of a run that took `seconds`."""
+        return self._ops * self._turns * self.threads / seconds / 1e9
+
     def sample(self) -> float:
-        """Run once for about 20 ms and return 10⁹ operations per second."""
-        return self._ops * self._turns * self.threads / self._run() / 1e9
+        """Run once and return 10⁹ operations per second: by processor time of one thread, wall time of several."""
+        return self.rate(self._time())
 
     def describe(self, gops: float) -> Peak:
         """Return the record of a rate."""
         return Peak(self.precision, f"{self.form.dot} x {self.form.lanes} lanes", self.threads, gops)
 
-    def _run(self) -> float:
-        """Return the seconds of one run: processor time of one thread, wall time of several."""
+    def _time(self) -> float:
         clock = time.process_time if self.threads == 1 else time.perf_counter
-        with thread_budget(self.threads):
-            start = clock()
-            self._loop(self._turns, self._values, self._out)
-            return clock() - start
+        start = clock()
+        self.run()
+        return clock() - start
+
+
+def open_meters(threads: int = 1) -> tuple[PeakMeter, PeakMeter]:
+    """Return a meter of the fp32 and one of the int8 peak."""
+    return PeakMeter(FLOAT_FORM, threads), PeakMeter(INTEGER_FORM, threads)
 
 
 def measure_peaks(threads: int = 1) -> tuple[Peak, Peak]:
     """Return the fp32 and the int8 peak of `threads` cores, the fastest of 7 runs each."""
-    meters = PeakMeter(FLOAT_FORM, threads), PeakMeter(INTEGER_FORM, threads)
-    fp32, int8 = (meter.describe(max(meter.sample() for _ in range(_RUNS))) for meter in meters)
+    fp32, int8 = (meter.describe(max(meter.sample() for _ in range(_RUNS))) for meter in open_meters(threads))
     return fp32, int8
 
 
@@ -173,7 +186,7 @@ def write_loop(module: ir.Module, form: Form) -> ir.Function:
     counter.add_incoming(following, body)
     for total in sums:
         total.add_incoming(ir.Constant(kind, None), entry)
-        total.add_incoming(_multiply_add(builder, form, *words, total), body)
+        total.add_incoming(_multiply_add(builder, form, words[0], words[1], total), body)
     builder.cbranch(builder.icmp_signed("<", following, turns), body, after)
     builder.position_at_end(after)
     for index, total in enumerate(sums):

@@ -130,13 +130,13 @@ def read_load() -> float | None:
 
 
 def find_disturbances(
-    samples: Sequence[Samples], peaks: Sequence[float], load: float | None
+    samples: Sequence[Samples], peaks: Sequence[Sequence[float]], load: float | None
 ) -> tuple[str, ...]:
     """Return what speaks against the figures, in words; nothing where the machine was quiet.
 
     Args:
         samples: of all contenders; those with one thread tell how much of their time others took.
-        peaks: the core's peak, measured once per round [GOP/s].
+        peaks: of the core, for each precision one per round [10⁹/s].
         load: load average before the measurement began.
     """
     found = []
@@ -150,6 +150,9 @@ def find_disturbances(
     ]
     if ratios and (stolen := 1.0 - median(ratios)) > _MOST_STOLEN:
         found.append(f"other programs took {100 * stolen:.0f} % of the wall time of one-thread runs")
-    if peaks and (spread := 1.0 - min(peaks) / max(peaks)) > _MOST_SPREAD:
-        found.append(f"the core's peak differed by {100 * spread:.0f} % between rounds: its clock was not steady")
+    spread = max((1.0 - min(rates) / max(rates) for rates in peaks), default=0.0)
+    if spread > _MOST_SPREAD:
+        found.append(
+            f"the core's peak differed by {100 * spread:.0f} % between rounds: its clock was not steady"
+        )
     return tuple(found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -40,13 +41,17 @@ class SpconvNetwork:
                 import torch
         except ImportError as error:
             raise MissingExtraError("spconv", "peers", "the comparison with spconv") from error
+        # It has a note about its own future for whoever traces modules, as spconv's do.
+        logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)
         if any(layer.kind == "dilating" for layer in architecture.layers):
             raise UsageError("the comparison with spconv needs a submanifold network")
         self._spconv, self._torch = spconv.pytorch, torch
         self.version, self.threads = str(spconv.__version__), threads
         self._layers = architecture.layers
+        sites = _name_sites(architecture)
         self._modules = [
-            self._build_module(layer, part) for layer, part in zip(self._layers, weights, strict=True)
+            self._build_module(layer, part, name)
+            for layer, part, name in zip(self._layers, weights, sites, strict=True)
         ]
         self._biases = [torch.from_numpy(part.bias) for part in weights]
 
@@ -111,7 +116,11 @@ class SpconvNetwork:
         steps = self._torch.arange(layer.stride)
         columns = int(tensor.spatial_shape[1]) * layer.stride
         cells = ((rows[:, None, None] + steps[:, None]) * columns + cols[:, None, None] + steps).view(-1)
-        return cells, features.view(-1, layer.out_channels), int(tensor.spatial_shape[0]) * layer.stride * columns
+        return (
+            cells,
+            features.view(-1, layer.out_channels),
+            int(tensor.spatial_shape[0]) * layer.stride * columns,
+        )
 
     def _join(self, inputs: list[Any], weight: Any, bias: Any) -> tuple[Any, Any]:
         """Return the union of the inputs' cells, and the sum of their products with their parts of the weight."""
@@ -129,7 +138,7 @@ class SpconvNetwork:
             first += features.shape[1]
         return union, sums
 
-    def _build_module(self, layer: Layer, part: LayerWeights) -> Any:
+    def _build_module(self, layer: Layer, part: LayerWeights, sites: str) -> Any:
         """Return spconv's layer without bias, which its inference on the CPU cannot add, or a matrix (Cin, k² Cout)."""
         weight = part.weight
         if layer.kernel == 1 or layer.kind == "transposed":
@@ -137,7 +146,7 @@ class SpconvNetwork:
         pad = 0 if layer.kernel == 2 else layer.kernel // 2
         channels = layer.in_channels, layer.out_channels, layer.kernel
         if layer.kind == "submanifold":
-            key = f"{layer.name.split('.')[0]} submanifold {layer.kernel}"
+            key = f"{sites} submanifold {layer.kernel}"
             module = self._spconv.SubMConv2d(*channels, padding=pad, bias=False, indice_key=key)
         else:
             module = self._spconv.SparseConv2d(
@@ -153,3 +162,13 @@ def _find_strided_shape(layer: Layer, shape: list[int]) -> tuple[int, int]:
     pad = 0 if layer.kernel == 2 else layer.kernel // 2
     rows, cols = ((side + 2 * pad - layer.kernel) // layer.stride + 1 for side in shape)
     return rows, cols
+
+
+def _name_sites(architecture: Architecture) -> list[str]:
+    """Return for every layer a name of its input's active sites; layers over the same sites have the same."""
+    made = {INPUT: INPUT}
+    names = []
+    for layer in architecture.layers:
+        names.append(made[layer.inputs[0]])
+        made[layer.name] = names[-1] if layer.kind == "submanifold" else layer.name
+    return names

@@ -49,7 +49,7 @@ def detect(
     ] = None,
     limit: options.LimitOption = None,
     threads: options.ThreadsOption = None,
-    precision: Annotated[str, typer.Option("--precision", help="Number format of the network.")] = "fp32",
+    precision: options.PrecisionOption = None,
     ground: Annotated[
         str,
         typer.Option(
@@ -127,7 +127,7 @@ def detect(
         if movie is not None:
             film = _open_movie(movie, recording)
         folder = create_result_folder(output, recording)
-        write_config(folder, _effective_config(info, detector, selection, level, limit, precision, strict))
+        write_config(folder, _effective_config(info, detector, selection, level, limit, strict))
         reach = detector.manifest.geometry.reach
         look = PictureLook(
             readable_name(recording.resolve().name),
@@ -213,7 +213,12 @@ def _finish(summary: RunSummary, detector: Detector, folder: Path, movie: Path |
     from .output_files import write_text
 
     manifest = detector.manifest
-    more = {"model": manifest.name, "model_sha256": manifest.sha256, "threads": detector.threads}
+    more = {
+        "model": manifest.name,
+        "model_sha256": manifest.sha256,
+        "precision": detector.precision,
+        "threads": detector.threads,
+    }
     write_text(folder / SUMMARY, summary.to_json(**more, hardware=describe_hardware().to_dict()) + "\n")
 
     frames = f"{summary.frames:,}"
@@ -248,7 +253,7 @@ def _describe_detector(detector: Detector, selection: Selection) -> str:
     classes = ", ".join(selection.classes or detector.classes)
     grid = detector.manifest.geometry
     reach = f"x {grid.x_min:g}..{grid.x_max:g} m, y {grid.y_min:g}..{grid.y_max:g} m"
-    return f"{'model':<10} {detector.manifest.name}: {classes}; score >= {score:g}; {reach}"
+    return f"{'model':<10} {detector.manifest.name} ({detector.precision}): {classes}; score >= {score:g}; {reach}"
 
 
 def _split_names(names: str | None) -> tuple[str, ...] | None:
@@ -283,7 +288,6 @@ def _effective_config(
     selection: Selection,
     ground: float | None,
     limit: int | None,
-    precision: str,
     strict: bool,
 ) -> dict[str, object]:
     from importlib.metadata import version
@@ -300,7 +304,7 @@ def _effective_config(
         "ground": _EVERY_FRAME if ground is None else ground,
         "model": detector.manifest.name,
         "model_sha256": detector.manifest.sha256,
-        "precision": precision,
+        "precision": detector.precision,
         "score": detector.default_score if selection.score is None else selection.score,
         "classes": list(selection.classes or detector.classes),
         "range": selection.range_m,

@@ -22,6 +22,7 @@ def evaluate(
         list[Path], typer.Argument(metavar="DATASET...", help="Folders of labelled datasets.")
     ],
     model: options.ModelOption = "default",
+    precision: options.PrecisionOption = None,
     layout: Annotated[
         str | None,
         typer.Option(
@@ -74,7 +75,7 @@ def evaluate(
 
     if json is not None:
         check_report("--json", json, _KEYS)
-    detector = load(model, threads=threads)
+    detector = load(model, precision=precision, threads=threads)
     protocol = EvaluationProtocol(excuse_unlabelled=excuse_unlabelled, ignore_twins=ignore_twins)
     drawer = None if pictures is None else ErrorPictures(pictures)  # refuses a folder before the long run
     reports = []
@@ -140,6 +141,7 @@ def _format_json(reports: list[EvaluationReport], detector: Detector) -> str:
     content = {
         "model": detector.manifest.name,
         "model_sha256": detector.manifest.sha256,
+        "precision": detector.precision,
         "threads": detector.threads,
         "hardware": describe_hardware().to_dict(),
         "reports": [

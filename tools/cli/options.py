@@ -56,6 +56,14 @@ LimitOption = Annotated[
 ModelOption = Annotated[
     str, typer.Option("--model", "-m", metavar="NAME|FOLDER", help="An embedded model, or a model folder.")
 ]
+PrecisionOption = Annotated[
+    str | None,
+    typer.Option(
+        "--precision",
+        metavar="fp32|int8",
+        help="Number format of the network; int8 by default where it is faster and the model has that form.",
+    ),
+]
 ThreadsOption = Annotated[
     int | None, typer.Option("--threads", metavar="N", min=1, help="Threads to use; all by default.")
 ]

@@ -20,7 +20,8 @@ def warmup(model: options.ModelOption = "default", threads: options.ThreadsOptio
     Runs a small detection with the model in every precision that it has. COLONNADE_CACHE_DIR names another folder
     for the cache than the user's own.
     """
-    from ...detector.detector import PRECISIONS, load
+    from ...detector.checkpoints import PRECISIONS
+    from ...detector.detector import load
     from ...runtime.errors import ColonnadeError
 
     facts, failures = [("model", model)], []

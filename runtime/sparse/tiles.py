@@ -1,0 +1,241 @@
+"""tiles.py: the tile form of the integer kernel (Intel AMX): 32 rows × 32 channels per call, 64 input channels a step.
+
+A tile register holds 16 rows of 64 bytes. The loop nest over one block of 32 output rows:
+
+    for tap in the block's mask, for each 64 of its input channels:      one step
+        gathered[step][r] = those channels of the row under that tap, or zeros      (32 rows of 64 bytes)
+    for panel of 32 output channels:
+        sums (4 tiles, 32 × 32 int32) = bias
+        for step: load 2 tiles of gathered rows and 2 of weights, 4 × multiply        (tdpbusd: uint8 × int8)
+        store the sums, finish them row by row as the other forms do
+
+Rows must be gathered here, since a tile is loaded from rows at one distance; it is done once for all panels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from llvmlite import ir
+
+from ..jit import kernel, numba
+from .microkernel import INTEGER_FINISHES, Finish, copy_bytes, write_transform
+from .plan import Int32, Int64, Masks
+
+Bytes = npt.NDArray[np.uint8]
+
+ROWS = 32  # output rows and channels of a block and panel
+STEP_BYTES = ROWS * 64  # of gathered rows per step
+
+_REQUANTISE = int(Finish.REQUANTISE)
+_TILE_BYTES = 1024
+_SUM_TILES, _ROW_TILES, _WEIGHT_TILES = (0, 1, 2, 3), (4, 5), (6, 7)
+
+_CONFIGURATION = np.zeros(64, np.uint8)
+"""What ldtilecfg reads: palette 1, eight tiles of 16 rows × 64 bytes."""
+_CONFIGURATION[0] = 1
+_CONFIGURATION[16:32:2] = 64
+_CONFIGURATION[48:56] = 16
+
+
+class _TileBuilder:
+    """Emits tile instructions into the function that Numba is building."""
+
+    def __init__(self, builder: ir.IRBuilder) -> None:
+        self.builder = builder
+        self.i8, self.i32, self.i64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
+        self.pointer = self.i8.as_pointer()
+
+    def call(self, name: str, *arguments: Any) -> None:
+        """Call the instruction's LLVM intrinsic; an int becomes a tile number."""
+        values = [ir.Constant(self.i8, a) if isinstance(a, int) else a for a in arguments]
+        module = self.builder.module
+        function = module.globals.get(f"llvm.x86.{name}") or ir.Function(
+            module, ir.FunctionType(ir.VoidType(), [value.type for value in values]), f"llvm.x86.{name}"
+        )
+        self.builder.call(function, values)
+
+    def address(self, base: Any, offset: int) -> Any:
+        """Return base + offset as a pointer."""
+        return self.builder.inttoptr(self.builder.add(base, self.number(offset)), self.pointer)
+
+    def number(self, value: int) -> Any:
+        """Return an int64 constant."""
+        return ir.Constant(self.i64, value)
+
+
+def _define(arguments: int, write: Callable[[_TileBuilder, Any], None]) -> Any:
+    """Return a Numba intrinsic of so many int64 arguments that emits what `write(tiles, values)` writes."""
+    signature = numba.types.void(*[numba.types.int64] * arguments)
+
+    def generate(context: Any, builder: Any, _: Any, values: Any) -> Any:
+        write(_TileBuilder(builder), values)
+        return context.get_dummy_value()
+
+    emitters: tuple[Callable[..., Any], ...] = (  # Numba reads the number of arguments off the function
+        lambda typing_context: (signature, generate),
+        lambda typing_context, a: (signature, generate),
+        lambda typing_context, a, b: (signature, generate),
+        lambda typing_context, a, b, c: (signature, generate),
+        lambda typing_context, a, b, c, d: (signature, generate),
+    )
+    return numba.extending.intrinsic(emitters[arguments])
+
+
+def _write_open(tiles: _TileBuilder, values: Any) -> None:
+    """Configure the tile registers from an address."""
+    tiles.call("ldtilecfg", tiles.address(values[0], 0))
+
+
+def _write_close(tiles: _TileBuilder, values: Any) -> None:
+    """Give the tile registers up, so that the system need not save them."""
+    tiles.call("tilerelease")
+
+
+def _write_start(tiles: _TileBuilder, values: Any) -> None:
+    """Set the sums to the bias at an address: loaded with distance 0, it fills every row."""
+    for tile in _SUM_TILES:
+        tiles.call("tileloadd64", tile, tiles.address(values[0], 64 * (tile % 2)), tiles.number(0))
+
+
+def _write_step(tiles: _TileBuilder, values: Any) -> None:
+    """Add one step: the address of its gathered rows, and of its weights (16 words × 32 channels)."""
+    rows, weights = values
+    for half, tile in enumerate(_WEIGHT_TILES):
+        tiles.call("tileloadd64", tile, tiles.address(weights, 64 * half), tiles.number(4 * ROWS))
+    for half, tile in enumerate(_ROW_TILES):
+        tiles.call("tileloadd64", tile, tiles.address(rows, _TILE_BYTES * half), tiles.number(64))
+        for column, weight in enumerate(_WEIGHT_TILES):
+            tiles.call("tdpbusd", _SUM_TILES[2 * half + column], tile, weight)
+
+
+def _write_sums(tiles: _TileBuilder, values: Any) -> None:
+    """Store the sums to an address, (32, 32) int32."""
+    for tile in _SUM_TILES:
+        offset = 16 * 4 * ROWS * (tile // 2) + 64 * (tile % 2)
+        tiles.call("tilestored64", tile, tiles.address(values[0], offset), tiles.number(4 * ROWS))
+
+
+def _write_line(tiles: _TileBuilder, values: Any) -> None:
+    """Copy up to 64 bytes: to an address, from an address, how many; the rest of the 64 becomes zero."""
+    builder, line = tiles.builder, ir.VectorType(tiles.i8, 64)
+    target, source = (builder.inttoptr(value, line.as_pointer()) for value in values[:2])
+    bits = builder.lshr(tiles.number(-1), builder.sub(tiles.number(64), values[2]))
+    mask = builder.bitcast(bits, ir.VectorType(ir.IntType(1), 64))
+    name = "llvm.masked.load.v64i8.p0"
+    load = builder.module.globals.get(name) or ir.Function(
+        builder.module, ir.FunctionType(line, [line.as_pointer(), tiles.i32, mask.type, line]), name
+    )
+    zeros = ir.Constant(line, [0] * 64)
+    value = builder.call(load, [source, ir.Constant(tiles.i32, 1), mask, zeros])
+    builder.store(value, target).align = 64
+
+
+def _write_row(tiles: _TileBuilder, values: Any) -> None:
+    """Finish a row: the address of its sums, of the scale, where to store it, and the finish."""
+    sums, scale, output, finish = values
+    builder, lanes = tiles.builder, 16
+    integers, floats = ir.VectorType(tiles.i32, lanes), ir.VectorType(ir.FloatType(), lanes)
+    done = builder.append_basic_block("row_done")
+    otherwise = builder.append_basic_block("row_none")
+    choice = builder.switch(finish, otherwise)
+    for kind in INTEGER_FINISHES:
+        block = otherwise
+        if kind is not Finish.NONE:
+            block = builder.append_basic_block(f"row_{kind.name.lower()}")
+            choice.add_case(tiles.number(kind), block)
+        builder.position_at_end(block)
+        for half in range(ROWS // lanes):
+            offset = 64 * half
+            value = _load(builder, integers, tiles.address(sums, offset))
+            factor = _load(builder, floats, tiles.address(scale, offset))
+            result = write_transform(builder, value, factor, kind)
+            place = tiles.address(output, offset // 4 if kind is Finish.REQUANTISE else offset)
+            builder.store(result, builder.bitcast(place, result.type.as_pointer())).align = 1
+        builder.branch(done)
+    builder.position_at_end(done)
+
+
+def _load(builder: ir.IRBuilder, kind: Any, pointer: Any) -> Any:
+    value = builder.load(builder.bitcast(pointer, kind.as_pointer()))
+    value.align = 4
+    return value
+
+
+_open_tiles = _define(1, _write_open)
+_close_tiles = _define(0, _write_close)
+_start_sums = _define(1, _write_start)
+_add_step = _define(2, _write_step)
+_store_sums = _define(1, _write_sums)
+_copy_line = _define(3, _write_line)
+_finish_row = _define(4, _write_row)
+
+
+@kernel
+def convolve_by_tiles(
+    bias: Int32,
+    scale: npt.NDArray[np.float32],
+    tap_table: Int64,
+    zero_row: Bytes,
+    rows: Int32,
+    masks: Masks,
+    sources: Int32,
+    source_step: int,
+    panels: Bytes,
+    panel_ptr: Int64,
+    finish: int,
+    first_block: int,
+    last_block: int,
+    gathered: Bytes,
+    offsets: Int64,
+    output: Bytes,
+) -> None:
+    """Run the blocks from first_block up to last_block; arguments as `kernels._convolve_blocks`.
+
+    Args:
+        gathered: room for the rows of all steps of a block and, behind them, for 32 × 32 int32 sums.
+        offsets: room for one offset of weights per step.
+    """
+    address = (gathered.ctypes.data + 63) // 64 * 64
+    sums = address + STEP_BYTES * offsets.size
+    row_bytes = output.shape[1]
+    item = 1 if finish == _REQUANTISE else 4  # bytes per output channel
+    channel_bytes = panels.size // panel_ptr[panel_ptr.size - 1]
+    _open_tiles(_CONFIGURATION.ctypes.data)
+    for block in range(first_block, last_block):
+        steps = 0
+        for tap in range(tap_table.shape[0]):
+            if not (masks[block] >> np.uint64(tap)) & np.uint64(1):
+                continue
+            words = tap_table[tap, 2]
+            for step in range(words // 16):
+                offsets[steps + step] = tap_table[tap, 3] + 16 * step
+            for r in range(ROWS):
+                source = sources[rows[block, r], tap if source_step else 0]
+                start = (
+                    tap_table[tap, 0] + source * tap_table[tap, 1] if source >= 0 else zero_row.ctypes.data
+                )
+                for step in range(words // 16):
+                    target = address + STEP_BYTES * (steps + step) + 64 * r
+                    _copy_line(target, start + 64 * step, min(64, tap_table[tap, 1] - 64 * step))
+            steps += words // 16
+        for panel in range(panel_ptr.size - 1):
+            first = panel_ptr[panel]
+            _start_sums(bias.ctypes.data + 4 * first)
+            weights = panels.ctypes.data + first * channel_bytes
+            for step in range(steps):
+                _add_step(address + STEP_BYTES * step, weights + 4 * ROWS * offsets[step])
+            _store_sums(sums)
+            inside = min(item * ROWS, row_bytes - item * first)
+            for r in range(ROWS):
+                row_sums = sums + 4 * ROWS * r
+                place = output.ctypes.data + rows[block, r] * row_bytes + item * first
+                if inside == item * ROWS:
+                    _finish_row(row_sums, scale.ctypes.data + 4 * first, place, finish)
+                else:  # a panel that sticks out beyond Cout is finished where its sums are
+                    _finish_row(row_sums, scale.ctypes.data + 4 * first, row_sums, finish)
+                    copy_bytes(place, row_sums, inside)
+    _close_tiles()
