@@ -17,6 +17,7 @@ from ..jit import numba
 Dot = Literal["fma", "multiply-add", "vpdpbusd", "usdot", "pairs", "tiles"]
 
 _ARCH_PRCTL, _REQUEST_PERMISSION, _TILE_DATA = 158, 0x1023, 18  # Linux x86-64: asm/unistd_64.h, asm/prctl.h
+UNROLLED_WORDS = 2  # words per turn of the micro-kernel's inner loop
 _TILE_WORDS = 16  # input channels of a tile, in words
 NAMES = ("amx", "vnni", "avx512", "avx2", "generic")  # what COLONNADE_KERNEL may ask for
 
@@ -51,9 +52,9 @@ class Form:
         return {"fma": 1, "multiply-add": 1, "pairs": 2}.get(self.dot, 4)
 
     def count_words(self, channels: int) -> int:
-        """Return how many words hold `channels` input channels."""
-        words = -(-channels // self.word_channels)
-        return -(-words // _TILE_WORDS) * _TILE_WORDS if self.dot == "tiles" else words
+        """Return how many words hold `channels` input channels, in whole turns of the kernel's inner loop."""
+        turn = self.word_channels * (_TILE_WORDS if self.dot == "tiles" else UNROLLED_WORDS)
+        return -(-channels // turn) * turn // self.word_channels
 
     @property
     def padding(self) -> int:

@@ -23,7 +23,6 @@ Bytes = npt.NDArray[np.uint8]
 
 _OWN_ROWS = np.arange(32, dtype=np.int32)  # where the rows of a block lie in its overhang
 _REQUANTISE = int(Finish.REQUANTISE)
-_TAIL = 4  # bytes that the last word of a row may reach beyond it
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,17 +124,14 @@ def _pad(values: Features, width: int) -> Features:
 
 def _prepare_rows(features: Features, weight: PackedWeight) -> Features:
     """Return the features so that every row can be read in whole words; mostly they are returned as they are."""
-    channels = features.shape[1]
-    if weight.form.dot == "pairs":
-        wide = np.zeros((features.shape[0], weight.form.count_words(channels) * 2), np.int16)
-        wide[:, :channels] = features
-        return wide
-    if channels % weight.form.word_channels:
-        # What a word reads beyond its row meets weights of zero; only the last row may not end the memory.
-        padded = np.empty(features.size + _TAIL, features.dtype)
-        padded[: features.size] = features.ravel()
-        return padded[: features.size].reshape(features.shape)
-    return features
+    form, (pillars, channels) = weight.form, features.shape
+    kind = np.dtype(np.int16) if form.dot == "pairs" else features.dtype
+    padded = form.count_words(channels) * form.word_channels
+    if form.dot == "tiles" or (kind == features.dtype and padded == channels):
+        return features
+    rows = np.zeros((pillars, padded), kind)
+    rows[:, :channels] = features
+    return rows
 
 
 def _fill_tap_table(rows: Sequence[Features], weight: PackedWeight) -> Int64:

@@ -6,7 +6,7 @@ The function computes one block of output rows × one panel of output channels. 
     for tap in the block's mask, lowest bit first:            taps that at least one row has
         tap_table[tap]: address, row bytes and words of its input, offset of its weights
         input[r] = the row sources[rows[r]][tap] of that input, or zeros where that is -1
-        for word in the input's words:                        1 float32, 4 uint8 or 2 int16 channels each
+        for word in the input's words, two per turn:          1 float32, 4 uint8 or 2 int16 channels each
             weight[v] = weights[tap][word][v]
             for r in rows: sums[r][v] += dot(broadcast(input[r][word]), weight[v])
     finish sums (ReLU, requantise, dequantise or nothing); output[stores[r]] = sums[r]
@@ -23,7 +23,7 @@ import llvmlite.binding as llvm
 from llvmlite import ir
 
 from ..jit import numba
-from .forms import Form
+from .forms import UNROLLED_WORDS, Form
 
 
 class Finish(IntEnum):
@@ -58,6 +58,8 @@ ARGUMENTS = (
     "finish",
 )
 
+_AHEAD = 8  # words between a prefetch and its use
+_LINE = 64  # bytes of a cache line
 _ROUNDING = 12582912.0  # 1.5 · 2^23: adding it to 0..255 rounds half to even into the low bits
 
 
@@ -114,8 +116,11 @@ class MicroKernelWriter:
         builder.position_at_end(word_block)
         word = self._phi(self.i64, self._int(0), tap_block)
         sums = [self._phi(self.sum, value, tap_block) for value in tap_sums]
-        products = self._accumulate(sums, inputs, weights, word)
-        following = builder.add(word, self._int(1))
+        self._prefetch(weights, word)
+        products = sums
+        for step in range(UNROLLED_WORDS):
+            products = self._accumulate(products, inputs, weights, builder.add(word, self._int(step)))
+        following = builder.add(word, self._int(UNROLLED_WORDS))
         self._repeat(word, following, sums, products)
         builder.cbranch(builder.icmp_signed("<", following, words), word_block, next_tap)
 
@@ -154,6 +159,17 @@ class MicroKernelWriter:
             inputs.append(builder.select(missing, arguments["zero_row"], row))
         panel_width = self._int(self.vectors * self.form.lanes * 4)
         return inputs, words, builder.add(arguments["weights"], builder.mul(offset, panel_width))
+
+    def _prefetch(self, weights: Any, word: Any) -> None:
+        """Ask for the weights of a later turn: they stream from the L2 cache, faster than its own prefetcher runs."""
+        builder, pointer = self.builder, self.i8.as_pointer()
+        function = self._declare("llvm.prefetch.p0", ir.VoidType(), [pointer] + [self.i32] * 3)
+        word_bytes = self.vectors * self.form.lanes * 4
+        line = builder.add(weights, builder.mul(builder.add(word, self._int(_AHEAD)), self._int(word_bytes)))
+        read, keep, data = (ir.Constant(self.i32, value) for value in (0, 3, 1))
+        for offset in range(0, UNROLLED_WORDS * word_bytes, _LINE):
+            address = builder.inttoptr(builder.add(line, self._int(offset)), pointer)
+            builder.call(function, [address, read, keep, data])
 
     def _accumulate(self, sums: list[Any], inputs: list[Any], weights: Any, word: Any) -> list[Any]:
         """Add dot(input[word], weights[word]) of every row to its sums."""

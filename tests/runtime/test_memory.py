@@ -14,7 +14,7 @@ TOLD = "from colonnade.runtime.memory import keep_heap_steady; print(keep_heap_s
 STEADY = """
 import numpy as np
 from colonnade import load
-detector, rng = load("synthetic"), np.random.default_rng(0)
+detector, rng = load("synthetic", threads=1), np.random.default_rng(0)
 def resident():
     return int(open("/proc/self/statm").read().split()[1]) * 4096
 sizes = []

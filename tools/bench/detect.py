@@ -100,7 +100,7 @@ class DetectReport:
         scalings: from the fewest to the most threads.
         hardware: what it ran on.
         disturbances: what speaks against the figures, in words.
-        missing: precisions that the model does not have.
+        missing: precisions that the model could not be loaded in, in words.
     """
 
     recording: str
@@ -137,15 +137,15 @@ def open_detectors(
     counts = (1, available_threads()) if threads is None else (threads,)
     detectors: list[Detector] = []
     missing: list[str] = []
+    first_error = None
     for wanted in PRECISIONS if precision is None else (precision,):
         try:
             detectors += [_open_detector(model, wanted, count) for count in dict.fromkeys(counts)]
         except ModelError as error:
-            missing.append(f"{wanted}: {error}")
-            if precision is not None:
-                raise
-    if not detectors:
-        raise ModelError(missing[0].partition(": ")[2])
+            missing.append(f"{wanted}: not loaded; ask for it with --precision {wanted} to learn why")
+            first_error = first_error or error
+    if first_error is not None and not detectors:
+        raise first_error
     return tuple(detectors), tuple(missing)
 
 

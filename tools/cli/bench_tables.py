@@ -33,7 +33,7 @@ def print_detect(report: DetectReport) -> None:
             for scaling in report.scalings
         ]
         + [
-            ("first call", ", ".join(f"{run.first_frame_ms:.0f} ms" for run in report.runs)),
+            ("first calls", ", ".join(f"{run.first_frame_ms:.0f} ms" for run in report.runs)),
             (
                 "recording",
                 f"{report.recording}: {report.frames} frames of {report.points_per_frame:,.0f} points",
@@ -51,7 +51,7 @@ def print_detect(report: DetectReport) -> None:
         for stages in zip(*(run.stages for run in report.runs), strict=True)
     ]
     rules = ["-" if run.rules_ms is None else f"{run.rules_ms:.2f}" for run in report.runs]
-    rows.append(("rules and plans, in the network", *(text for value in rules for text in (value, ""))))
+    rows.append(("(rules, plans)", *(text for value in rules for text in (value, ""))))
     columns = ("ms per frame", *(text for head in heads for text in (head, "p95")))
     terminal.show_table(columns, rows)
     _show_warnings(report.disturbances, report.missing)
