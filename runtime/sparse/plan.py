@@ -13,7 +13,7 @@ Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
 Masks = npt.NDArray[np.uint64]
 
-_BLOCKS_PER_TASK = 32  # blocks that share one pass over a weight panel while it is in the L2 cache
+_BLOCKS_PER_TASK = 64  # blocks that share one pass over a weight panel while it is in the L2 cache
 _DIGIT_BITS = 11  # of the radix sort: a 3 × 3 or 2 × 2 mask is sorted in one pass
 
 
