@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
 from .grid import PillarGrid
+from .rescale import Dequantise, Rescale
 
 Site = tuple[int, int]
 Rules = list[tuple[list[int], list[int]]]
@@ -57,27 +60,41 @@ def build_rules_reference(
 
 def conv2d_reference(
     grid: PillarGrid,
-    weight: npt.NDArray[np.float32],
-    bias: npt.NDArray[np.float32] | None = None,
+    weight: npt.NDArray[Any],
+    bias: npt.NDArray[Any] | None = None,
     *,
     kind: str = "submanifold",
     stride: int = 1,
     activation: str | None = None,
+    rescale: Rescale | None = None,
 ) -> PillarGrid:
-    """Convolve in float64, tap by tap: gather, multiply, add. Arguments as `conv2d`."""
+    """Convolve tap by tap: gather, multiply, add; in float64, or for uint8 features in int64. Arguments as `conv2d`."""
     out_channels, _, kernel, _ = weight.shape
+    exact: type[Any] = np.int64 if grid.features.dtype == np.uint8 else np.float64
     sites, rules = build_rules_reference(grid, kind, kernel=kernel, stride=stride)
-    output = np.zeros((len(sites), out_channels))
+    output = np.zeros((len(sites), out_channels), exact)
     for tap, (inputs, outputs) in enumerate(rules):
-        matrix = weight[:, :, tap // kernel, tap % kernel].astype(np.float64)
-        output[outputs] += grid.features[inputs].astype(np.float64) @ matrix.T
+        matrix = weight[:, :, tap // kernel, tap % kernel].astype(exact)
+        output[outputs] += grid.features[inputs].astype(exact) @ matrix.T
     if bias is not None:
         output += bias
     if activation == "relu":
         output = np.maximum(output, 0)
     coords = np.array(sites, np.int32).reshape(-1, 2)
     shape = output_shape(grid.shape, kind, kernel, stride)
-    return PillarGrid.from_coords(coords, output.astype(np.float32), shape)
+    values = output.astype(np.float32) if exact is np.float64 else rescale_reference(output, rescale)
+    return PillarGrid.from_coords(coords, values, shape)
+
+
+def rescale_reference(sums: npt.NDArray[np.int64], rescale: Rescale | None) -> npt.NDArray[Any]:
+    """Turn exact sums (P, Cout) into int32, or uint8 or float32 as `rescale` says."""
+    assert np.abs(sums).max(initial=0) < 2**31, "the sums do not fit int32"
+    if rescale is None:
+        return sums.astype(np.int32)
+    scaled = sums.astype(np.float32) * rescale.scale
+    if isinstance(rescale, Dequantise):
+        return scaled
+    return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
 
 
 def to_dense_reference(grid: PillarGrid) -> npt.NDArray[np.float32]:

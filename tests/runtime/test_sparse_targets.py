@@ -9,11 +9,13 @@ import llvmlite.binding as llvm
 import pytest
 from llvmlite import ir
 
-from colonnade.runtime.sparse.kernels import Tile, _MicroKernelWriter, choose_tile
+from colonnade.runtime.errors import ConfigError
+from colonnade.runtime.sparse.forms import Form, choose_float_form, choose_integer_form, restrict_features
+from colonnade.runtime.sparse.microkernel import MicroKernelWriter
 
 SCRIPT = """
 import numpy as np
-from colonnade.runtime.sparse import PillarGrid, conv2d, kernels
+from colonnade.runtime.sparse import PillarGrid, conv2d, forms
 from colonnade.runtime.sparse.reference import conv2d_reference
 rng = np.random.default_rng(0)
 sites = np.argwhere(rng.random((9, 13)) < 0.5).astype(np.int32)
@@ -25,7 +27,10 @@ for channels, outputs in ((3, 5), (16, 37), (20, 72)):
     result = conv2d(grid, weight, bias, activation="relu").features
     expected = conv2d_reference(grid, weight, bias, activation="relu").features
     assert np.abs(result - expected).max() < 3e-5 * expected.max()
-print(kernels.TILE)
+    steps = grid.with_features(rng.integers(0, 256, features.shape).astype(np.uint8))
+    integers = rng.integers(-128, 128, weight.shape).astype(np.int8)
+    assert np.array_equal(conv2d(steps, integers).features, conv2d_reference(steps, integers).features)
+print(forms.FLOAT_FORM.name, forms.INTEGER_FORM.name)
 """
 
 X86 = platform.machine().lower() in ("x86_64", "amd64")
@@ -33,29 +38,26 @@ X86 = platform.machine().lower() in ("x86_64", "amd64")
 
 @pytest.mark.skipif(not X86, reason="restricts an x86 CPU")
 @pytest.mark.parametrize(
-    ("cpu", "features", "tile"),
-    [
-        ("generic", "", Tile(lanes=4, vectors=2, rows=4, fused=False)),
-        ("haswell", "+avx,+avx2,+fma,+sse4.2,+bmi,+bmi2", Tile(lanes=8, vectors=2, rows=6, fused=True)),
-    ],
+    ("cpu", "features", "forms"),
+    [("generic", "", "generic generic"), ("haswell", "+avx,+avx2,+fma,+sse4.2,+bmi,+bmi2", "avx2 avx2")],
 )
-def test_lesser_x86_cpus_give_right_results(tmp_path, cpu, features, tile):
+def test_lesser_x86_cpus_give_right_results(tmp_path, cpu, features, forms):
     if cpu == "haswell" and not llvm.get_host_cpu_features().get("avx2"):
         pytest.skip("this CPU has no AVX2")
     environment = {**os.environ, "NUMBA_CPU_NAME": cpu, "NUMBA_CPU_FEATURES": features}
     environment["NUMBA_CACHE_DIR"] = str(tmp_path)
     done = subprocess.run([sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == str(tile)
+    assert done.stdout.strip() == forms
 
 
-def compile_micro_kernel(triple: str, cpu: str, features: str, tile: Tile) -> str:
+def compile_micro_kernel(triple: str, cpu: str, features: str, form: Form) -> str:
     """Return the assembly of the widest micro-kernel for another CPU."""
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
     module = ir.Module("micro_kernel")
     module.triple = triple
-    function = _MicroKernelWriter(module, tile, tile.vectors).write()
+    function = MicroKernelWriter(module, form, form.vectors).write()
     function.linkage = "external"
     try:
         target = llvm.Target.from_triple(triple)
@@ -67,24 +69,50 @@ def compile_micro_kernel(triple: str, cpu: str, features: str, tile: Tile) -> st
     return machine.emit_assembly(parsed)
 
 
+ARM, X86_LINUX = "aarch64-unknown-linux-gnu", "x86_64-unknown-linux-gnu"
+
+
 @pytest.mark.parametrize(
-    ("triple", "cpu", "features", "multiply_add"),
+    ("choose", "triple", "cpu", "features", "instruction"),
     [
-        ("aarch64-unknown-linux-gnu", "cortex-a72", "+neon", "fmla"),
-        ("x86_64-unknown-linux-gnu", "znver4", "+avx512f,+avx512vl", "vfmadd"),
-        ("x86_64-unknown-linux-gnu", "haswell", "+avx2,+fma", "vfmadd"),
-        ("x86_64-unknown-linux-gnu", "x86-64", "", "mulps"),
+        (choose_float_form, ARM, "cortex-a72", "+neon", "fmla"),
+        (choose_float_form, X86_LINUX, "znver4", "+avx512f,+avx512vl", "vfmadd"),
+        (choose_float_form, X86_LINUX, "haswell", "+avx2,+fma", "vfmadd"),
+        (choose_float_form, X86_LINUX, "x86-64", "", "mulps"),
+        (choose_integer_form, ARM, "neoverse-v1", "+neon,+i8mm", "usdot"),
+        (choose_integer_form, ARM, "cortex-a72", "+neon", "smull"),
+        (choose_integer_form, X86_LINUX, "znver4", "+avx512f,+avx512bw,+avx512vnni", "vpdpbusd"),
+        (choose_integer_form, X86_LINUX, "skylake-avx512", "+avx512f,+avx512bw", "vpmaddwd"),
+        (choose_integer_form, X86_LINUX, "alderlake", "+avx2,+avxvnni", "vpdpbusd"),
+        (choose_integer_form, X86_LINUX, "haswell", "+avx2", "vpmaddwd"),
+        (choose_integer_form, X86_LINUX, "x86-64", "", "pmaddwd"),
     ],
 )
-def test_micro_kernel_uses_the_vector_unit_and_calls_nothing(triple, cpu, features, multiply_add):
+def test_micro_kernel_uses_the_vector_unit_and_calls_nothing(choose, triple, cpu, features, instruction):
     names = frozenset(name.lstrip("+") for name in features.split(","))
-    tile = choose_tile(triple.split("-")[0], names)
-    assembly = compile_micro_kernel(triple, cpu, features, tile)
-    assert assembly.count(multiply_add) >= tile.rows * tile.vectors
+    form = choose(triple.split("-")[0], names)
+    assembly = compile_micro_kernel(triple, cpu, features, form)
+    assert assembly.count(instruction) >= form.rows * form.vectors
     calls = [line for line in assembly.splitlines() if line.split()[:1] in (["call"], ["callq"], ["bl"])]
     assert not calls  # no library call for each multiply-add
 
 
-def test_unknown_cpus_get_the_portable_tile():
-    assert choose_tile("riscv64", frozenset({"v"})) == Tile(lanes=4, vectors=2, rows=4, fused=False)
-    assert choose_tile("x86_64", frozenset({"avx"})) == Tile(lanes=4, vectors=2, rows=4, fused=False)
+def test_unknown_cpus_get_the_portable_form():
+    for architecture, features in (("riscv64", frozenset({"v"})), ("x86_64", frozenset({"avx"}))):
+        floats, integers = (
+            choose_float_form(architecture, features),
+            choose_integer_form(architecture, features),
+        )
+        assert (floats.name, floats.dot, floats.lanes) == ("generic", "multiply-add", 4)
+        assert (integers.name, integers.dot, integers.lanes) == ("generic", "pairs", 4)
+
+
+def test_a_form_may_be_forced_only_where_the_cpu_has_it():
+    everything = frozenset({"avx2", "fma", "avx512f", "avx512bw", "avx512vnni"})
+    assert restrict_features(everything, None) == everything
+    assert choose_integer_form("x86_64", restrict_features(everything, "avx512")).name == "avx512"
+    assert choose_integer_form("x86_64", restrict_features(everything, "generic")).name == "generic"
+    with pytest.raises(ConfigError, match="no avx512vnni"):
+        restrict_features(frozenset({"avx2"}), "vnni")
+    with pytest.raises(ConfigError, match="choose one of amx, vnni, avx512, avx2, generic"):
+        restrict_features(everything, "sse")

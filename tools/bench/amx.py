@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import platform
-import sys
-import time
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -13,41 +9,61 @@ import numpy as np
 import numpy.typing as npt
 from llvmlite import ir
 
-from ...runtime.jit import kernel, numba
-from .peak import Peak
+from ...runtime.errors import UsageError
+from ...runtime.jit import numba, parallel_kernel, prange
+from ...runtime.sparse.forms import request_tiles
+from ...runtime.threads import thread_budget
+from .peak import TILE_UNIT, Peak
 
 Bytes = npt.NDArray[np.uint8]
 
-# From the Linux kernel's arch_prctl: a process must ask before it may use the tile registers.
-_SYS_ARCH_PRCTL, _ARCH_REQ_XCOMP_PERM, _TILE_DATA = 158, 0x1023, 18
 _SUMS, _FIRST_INPUT, _SECOND_INPUT = 6, 6, 7  # tiles 0..5 are sums
 _ROWS, _ROW_BYTES = 16, 64
 _OPS = 2 * _SUMS * _ROWS * 16 * _ROW_BYTES  # per turn: 16 x 16 sums of 64 products in each tile
-_TURNS, _RUNS = 50_000, 7
+_TURNS = 250_000  # about 20 ms
 
 
-def measure_tile_peak() -> Peak | None:
-    """Return the rate of `tdpbusd` on one core, fastest of 7 runs; None without AMX or without leave to use it."""
-    if not _may_use_tiles():
-        return None
-    config, data = _build_config(), np.ones(_ROWS * _ROW_BYTES, np.uint8)
-    _run_tiles(1, config, data)
-    seconds = min(_time_tiles(config, data) for _ in range(_RUNS))
-    return Peak("int8", "tdpbusd x 16 x 16 tiles", 1, _OPS * _TURNS / seconds / 1e9, tiles=True)
+class TileMeter:
+    """Measures the rate of `tdpbusd` on sums that stay in tiles; the twin of `PeakMeter`.
+
+    Args:
+        threads: that run it at the same time.
+
+    Raises:
+        UsageError: the CPU has no tile unit, or the operating system does not give it; see `has_tiles`.
+    """
+
+    precision = "int8"
+
+    def __init__(self, threads: int = 1) -> None:
+        if not has_tiles():
+            raise UsageError("this machine gives no tile unit to measure")
+        self.threads = threads
+        self._config = _build_config()
+        self._data = np.ones((threads, _ROWS * _ROW_BYTES), np.uint8)
+        self.run()  # compiles
+
+    def run(self) -> None:
+        """Run once, for about 20 ms."""
+        with thread_budget(self.threads):
+            _run_tiles(_TURNS, self._config, self._data)
+
+    def rate(self, seconds: float) -> float:
+        """Return 10⁹ operations per second of a run that took `seconds`."""
+        return _OPS * _TURNS * self.threads / seconds / 1e9
+
+    def describe(self, gops: float) -> Peak:
+        """Return the record of a rate."""
+        return Peak("int8", TILE_UNIT, "tdpbusd, 16 x 16 x 64", self.threads, gops)
 
 
-def _may_use_tiles() -> bool:
-    """Ask the kernel for the tile registers; it grants them to the whole process."""
-    if not sys.platform.startswith("linux") or platform.machine() != "x86_64":
-        return False
+def has_tiles() -> bool:
+    """Tell whether code for this CPU may use its tile unit, and ask the operating system for it."""
     config: Any = numba.config
     if config.CPU_NAME or config.CPU_FEATURES:  # compiled for another CPU
         return False
     features = llvm.get_host_cpu_features()
-    if not (features.get("amx-tile") and features.get("amx-int8")):
-        return False
-    granted: int = ctypes.CDLL(None).syscall(_SYS_ARCH_PRCTL, _ARCH_REQ_XCOMP_PERM, _TILE_DATA)
-    return granted == 0
+    return bool(features.get("amx-tile") and features.get("amx-int8")) and request_tiles()
 
 
 def _build_config() -> Bytes:
@@ -57,12 +73,6 @@ def _build_config() -> Bytes:
     config[16:32].view(np.uint16)[:] = _ROW_BYTES
     config[48:56] = _ROWS
     return config
-
-
-def _time_tiles(config: Bytes, data: Bytes) -> float:
-    start = time.process_time()
-    _run_tiles(_TURNS, config, data)
-    return time.process_time() - start
 
 
 def _write_loop(module: ir.Module) -> ir.Function:
@@ -116,6 +126,7 @@ def _run_loop(typing_context: Any, turns: Any, config: Any, data: Any) -> Any:
 _tile_loop: Any = numba.extending.intrinsic(_run_loop)
 
 
-@kernel
+@parallel_kernel
 def _run_tiles(turns: int, config: Bytes, data: Bytes) -> None:
-    _tile_loop(np.int64(turns), np.int64(config.ctypes.data), np.int64(data.ctypes.data))
+    for thread in prange(data.shape[0]):
+        _tile_loop(np.int64(turns), np.int64(config.ctypes.data), np.int64(data[thread].ctypes.data))

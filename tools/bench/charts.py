@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ...detector.standard import DENSE_MACS
 from ...runtime.errors import MissingExtraError, UsageError
 from .engine_report import DENSE_PEER, EngineReport, LayerRun, NetworkRun, find_peak
 
@@ -82,9 +83,9 @@ def draw_roofline(report: EngineReport) -> bytes:
             layers = [layer for layer in report.layers if layer.precision == precision]
             if not layers:
                 continue
-            peak = layers[0].gops / layers[0].peak_fraction
-            label = f"{precision} roof: {peak:.0f} GOP/s, {name} {rate:.0f} GB/s"
-            axes.plot(span, np.minimum(peak, span * rate), line, color=colour, linewidth=1, label=label)
+            limit = max(layer.roof_gops for layer in layers)
+            label = f"{precision} roof: {limit:.0f} GOP/s, {name} {rate:.0f} GB/s"
+            axes.plot(span, np.minimum(limit, span * rate), line, color=colour, linewidth=1, label=label)
     _draw_layers(axes, report.layers)
     axes.set_xscale("log")
     axes.set_yscale("log")
@@ -130,10 +131,12 @@ def _draw_series(axes: Any, report: EngineReport, runs: Sequence[NetworkRun], co
         label = f"ideal {precision}: dense {DENSE_PEER} x remaining work"
         axes.plot(span, float(np.median(dense)) * span / 100, "-", color=colour, linewidth=1.2, label=label)
         return
-    full = runs[0].macs / (1 - runs[0].saving)
     peak = find_peak(report.peaks, precision, threads)
-    label = f"ideal {precision}: at the peak of the cores"
-    axes.plot(span, 2 * full / peak / 1e6 * span / 100, "-", color=colour, linewidth=1.2, label=label)
+    if peak is not None:
+        label = f"ideal {precision}: at the peak of the cores' vector units"
+        axes.plot(
+            span, 2 * DENSE_MACS / peak / 1e6 * span / 100, "-", color=colour, linewidth=1.2, label=label
+        )
 
 
 def _draw_peers(axes: Any, report: EngineReport, threads: int) -> None:

@@ -10,7 +10,8 @@ from ...detector.manifest import Precision
 from ...detector.standard import StandardNetwork, draw_pillars, standard_network
 from ...runtime.errors import UsageError
 from ...runtime.sparse import PillarGrid
-from .amx import measure_tile_peak
+from ...runtime.sparse.forms import FLOAT_FORM, INTEGER_FORM
+from .amx import TileMeter, has_tiles
 from .engine_report import (
     Choice,
     EngineReport,
@@ -19,19 +20,23 @@ from .engine_report import (
     NetworkRun,
     PeerRun,
     compare_with_peers,
+    compute_fraction,
     compute_rate,
     compute_saving,
     find_peak,
 )
 from .frames import EngineFrame
 from .hardware import describe_hardware
-from .layers import describe_layers, time_layers
-from .peak import Bandwidth, Peak, measure_bandwidth, measure_peaks, open_meters
+from .layers import CoreLimits, describe_layer_run, time_layers
+from .peak import TILE_UNIT, Bandwidth, Peak, PeakMeter, measure_bandwidth, open_meters
 from .peers import Peer, gather_peers
 from .rounds import Contender, Samples, find_disturbances, read_load, time_in_rounds
 from .steps import FrameRules, Step, count_macs, record_steps
 
+_PEAK_RUNS = 7  # of every meter before the rounds, which bring one more each
 _LAYER_ROUNDS = 5  # rounds of the single layers per round of the networks: they are short
+
+Meter = PeakMeter | TileMeter
 
 
 @dataclass(frozen=True)
@@ -110,7 +115,7 @@ class EngineBench:
             raise UsageError("the benchmark needs a frame to measure on")
         self._load = read_load()
         self._frames, self._plan = tuple(frames), plan
-        self._meters = [meter for count in plan.threads for meter in open_meters(count)]
+        self._meters = [meter for count in plan.threads for meter in open_all_meters(count)]
         self._networks = [
             (choice, network)
             for choice in plan.choices
@@ -134,17 +139,22 @@ class EngineBench:
         Args:
             progress: called `calls` times.
         """
+        before = time_meters(self._meters)
         timed = [self._time_frame(frame, progress) for frame in self._frames]
-        rates = [self._list_rates(index, timed) for index in range(len(self._meters))]
+        rates = [
+            found + [rate for times in timed for rate in _list_rates(meter, times.meters[index])]
+            for index, (meter, found) in enumerate(zip(self._meters, before, strict=True))
+        ]
         peaks = [meter.describe(max(found)) for meter, found in zip(self._meters, rates, strict=True)]
-        if (tiles := measure_tile_peak()) is not None:
-            peaks.append(tiles)
         bandwidth = measure_bandwidth() if self._plan.layers else None
         layers_of, layers = self._measure_layers(timed[0], peaks, bandwidth, progress)
         alone = [found for meter, found in zip(self._meters, rates, strict=True) if meter.threads == 1]
         samples = [part for times in timed for part in times.samples]
         return EngineReport(
             hardware=describe_hardware(),
+            forms=tuple(
+                f"{p}: {f.dot} of {f.name}" for p, f in (("fp32", FLOAT_FORM), ("int8", INTEGER_FORM))
+            ),
             rounds=self._plan.rounds,
             peaks=tuple(peaks),
             bandwidth=bandwidth,
@@ -178,15 +188,6 @@ class EngineBench:
         by_peer = tuple(None if p.prepare_indices is None else next(found) for p in self._peers)
         return _FrameTimes(frame, entries, times[0], times[1], times[2], times[3], by_peer)
 
-    def _list_rates(self, index: int, timed: Sequence[_FrameTimes]) -> list[float]:
-        """Return what one meter measured in every round [10⁹/s]."""
-        meter = self._meters[index]
-        return [
-            meter.rate(seconds)
-            for times in timed
-            for seconds in (times.meters[index].process if meter.threads == 1 else times.meters[index].wall)
-        ]
-
     def _pick_layered(self) -> list[tuple[Choice, StandardNetwork]]:
         """Return the network whose layers are timed, in each precision: the submanifold one if it is there."""
         if not self._plan.layers:
@@ -211,15 +212,40 @@ class EngineBench:
         for _, network in layered:
             entry = next(e for e in times.entries if e.network is network)
             samples = time_layers(network, entry.steps, _LAYER_ROUNDS * self._plan.rounds, progress=progress)
-            peak = self._find_core_peak(peaks, network.precision)
-            runs += describe_layers(entry.steps, samples, peak, bandwidth)
+            limits = self._find_limits(peaks, network.precision, bandwidth)
+            runs += (
+                describe_layer_run(step, part.summarise(), limits)
+                for step, part in zip(entry.steps, samples, strict=True)
+            )
         return f"{layered[0][0].label}, frame {times.frame.name}", tuple(runs)
 
-    def _find_core_peak(self, peaks: Sequence[Peak], precision: Precision) -> float:
-        """Return the peak of one core: measured in the rounds, or now where no run had one thread."""
-        if 1 in self._plan.threads:
-            return find_peak(peaks, precision, 1)
-        return find_peak(measure_peaks(), precision, 1)
+    def _find_limits(self, peaks: Sequence[Peak], precision: Precision, bandwidth: Bandwidth) -> CoreLimits:
+        """Return the limits of one core: from the rounds, or measured now where no run had one thread."""
+        if 1 not in self._plan.threads:
+            meters = open_all_meters()
+            rates = time_meters(meters)
+            peaks = [meter.describe(max(found)) for meter, found in zip(meters, rates, strict=True)]
+        vector = find_peak(peaks, precision, 1)
+        tile = find_peak(peaks, precision, 1, TILE_UNIT)
+        assert vector is not None
+        form = FLOAT_FORM if precision == "fp32" else INTEGER_FORM
+        return CoreLimits(vector, tile, form.dot == "tiles", bandwidth)
+
+
+def open_all_meters(threads: int = 1) -> list[Meter]:
+    """Return a meter for every unit and precision of `threads` cores."""
+    return [*open_meters(threads), *([TileMeter(threads)] if has_tiles() else [])]
+
+
+def time_meters(meters: Sequence[Meter], rounds: int = _PEAK_RUNS) -> list[list[float]]:
+    """Return the rates of every meter in turns [10⁹/s]."""
+    contenders = [Contender(meter.precision, meter.threads, meter.run) for meter in meters]
+    samples = time_in_rounds(contenders, rounds)
+    return [_list_rates(meter, part) for meter, part in zip(meters, samples, strict=True)]
+
+
+def _list_rates(meter: Meter, samples: Samples) -> list[float]:
+    return [meter.rate(seconds) for seconds in samples.seconds]
 
 
 def _build_networks(
@@ -267,7 +293,8 @@ def _report_network(entry: _Entry, samples: Samples, rules: Samples, peaks: Sequ
         macs=macs,
         saving=compute_saving(macs),
         gops=gops,
-        peak_fraction=gops / find_peak(peaks, precision, timing.threads),
+        peak_fraction=compute_fraction(gops, find_peak(peaks, precision, timing.threads)),
+        tile_fraction=compute_fraction(gops, find_peak(peaks, precision, timing.threads, TILE_UNIT)),
         rules_share=building.ms / timing.ms,
         speedups=(),
         ideal_share=None,
@@ -289,5 +316,6 @@ def _report_peer(
         indices=None if indices is None else indices.summarise(),
         macs=macs,
         gops=gops,
-        peak_fraction=gops / find_peak(peaks, peer.precision, timing.threads),
+        peak_fraction=compute_fraction(gops, find_peak(peaks, peer.precision, timing.threads)),
+        tile_fraction=compute_fraction(gops, find_peak(peaks, peer.precision, timing.threads, TILE_UNIT)),
     )

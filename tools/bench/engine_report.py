@@ -10,7 +10,7 @@ from typing import Any
 from ...detector.manifest import Precision
 from ...detector.standard import DENSE_MACS, Variant
 from .hardware import Hardware
-from .peak import Bandwidth, Peak
+from .peak import VECTOR_UNIT, Bandwidth, Peak
 from .rounds import Timing
 
 SCHEMA, VERSION = "colonnade-bench-engine", 2
@@ -51,7 +51,8 @@ class NetworkRun:
         macs: useful multiply-accumulates.
         saving: share of the dense network's that is not among them.
         gops: 2 · macs / time [10⁹/s].
-        peak_fraction: gops / the peak of as many cores.
+        peak_fraction: gops / the vector units' peak of as many cores; above 1 where the tile units did the work.
+        tile_fraction: gops / the tile units' peak of as many cores; None in fp32 and where there are none.
         rules_share: time of rules and plans / time.
         speedups: over the peers.
         ideal_share: speed-up over the dense peer of the same precision × (1 - saving): 1 where the work that is
@@ -66,7 +67,8 @@ class NetworkRun:
     macs: int
     saving: float
     gops: float
-    peak_fraction: float
+    peak_fraction: float | None
+    tile_fraction: float | None
     rules_share: float
     speedups: tuple[Speedup, ...]
     ideal_share: float | None
@@ -85,7 +87,8 @@ class PeerRun:
     indices: Timing | None
     macs: int
     gops: float
-    peak_fraction: float
+    peak_fraction: float | None
+    tile_fraction: float | None
 
 
 @dataclass(frozen=True)
@@ -108,10 +111,10 @@ class LayerRun:
         precision: of its multiplications.
         outputs: active outputs.
         timing: of the convolution.
-        macs, gops, peak_fraction: as in `NetworkRun`.
+        macs, gops, peak_fraction, tile_fraction: as in `NetworkRun`.
         bytes: features read, weights and features written, each once.
         intensity: operations per byte.
-        roof_gops: the lower of the core's peak and intensity × what the core reads from where so many bytes lie.
+        roof_gops: the lower of the peak of the unit that does the work and intensity × what the core reads from where so many bytes lie.
         roof_fraction: gops / roof_gops.
     """
 
@@ -127,6 +130,7 @@ class LayerRun:
     macs: int
     gops: float
     peak_fraction: float
+    tile_fraction: float | None
     bytes: int
     intensity: float
     roof_gops: float
@@ -139,8 +143,9 @@ class EngineReport:
 
     Attributes:
         hardware: what it ran on.
+        forms: the engine's micro-kernels, such as "fp32: fma of avx512".
         rounds: timed calls of everything.
-        peaks: of the cores, from the same rounds; the tile unit's is there for comparison only.
+        peaks: of the cores, from the same rounds.
         bandwidth: of one core.
         frames: the networks and their peers.
         layers_of: the network whose layers follow, "" for none.
@@ -150,6 +155,7 @@ class EngineReport:
     """
 
     hardware: Hardware
+    forms: tuple[str, ...]
     rounds: int
     peaks: tuple[Peak, ...]
     bandwidth: Bandwidth | None
@@ -167,9 +173,15 @@ class EngineReport:
         )
 
 
-def find_peak(peaks: Sequence[Peak], precision: str, threads: int) -> float:
-    """Return the vector units' peak of `threads` cores [10⁹/s]."""
-    return max(p.gops for p in peaks if (p.precision, p.threads, p.tiles) == (precision, threads, False))
+def find_peak(peaks: Sequence[Peak], precision: str, threads: int, unit: str = VECTOR_UNIT) -> float | None:
+    """Return the peak of a unit of `threads` cores [10⁹/s]; None where it was not measured, or there is none."""
+    wanted = (precision, threads, unit)
+    return max((p.gops for p in peaks if (p.precision, p.threads, p.unit) == wanted), default=None)
+
+
+def compute_fraction(gops: float, peak: float | None) -> float | None:
+    """Return gops / peak, None without a peak."""
+    return None if peak is None else gops / peak
 
 
 def compute_rate(macs: int, milliseconds: float) -> float:

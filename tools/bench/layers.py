@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from ...detector.network import LayerWeights, QuantisedLayer
 from ...detector.standard import StandardNetwork
-from .engine_report import LayerRun, compute_rate
+from .engine_report import LayerRun, compute_fraction, compute_rate
 from .peak import Bandwidth
 from .rounds import Contender, Samples, Timing, time_in_rounds
 from .steps import LayerCall, Step
@@ -23,29 +24,34 @@ def time_layers(
     return time_in_rounds(contenders, rounds, progress=progress)
 
 
-def describe_layers(
-    steps: Sequence[Step], samples: Sequence[Samples], peak: float, bandwidth: Bandwidth
-) -> tuple[LayerRun, ...]:
-    """Return the layers with what follows from their times.
+@dataclass(frozen=True)
+class CoreLimits:
+    """What one core can do in one precision.
 
-    Args:
-        steps, samples: one per layer.
-        peak: of one core in the precision of the layers [10⁹/s].
-        bandwidth: of one core.
+    Attributes:
+        vector, tile: peaks of its units [10⁹ operations/s]; None where there is no tile unit.
+        uses_tiles: which of them the engine works with.
+        bandwidth: what it reads.
     """
-    return tuple(
-        describe_layer_run(step, part.summarise(), peak, bandwidth)
-        for step, part in zip(steps, samples, strict=True)
-    )
+
+    vector: float
+    tile: float | None
+    uses_tiles: bool
+    bandwidth: Bandwidth
+
+    def find_roof(self, intensity: float, size: int) -> float:
+        """Return the limit for work of so many operations per byte on `size` bytes [10⁹ operations/s]."""
+        peak = self.tile if self.uses_tiles and self.tile is not None else self.vector
+        return min(peak, intensity * self.bandwidth.find(size))
 
 
-def describe_layer_run(step: Step, timing: Timing, peak: float, bandwidth: Bandwidth) -> LayerRun:
+def describe_layer_run(step: Step, timing: Timing, limits: CoreLimits) -> LayerRun:
     """Return one layer with what follows from its time."""
     record = step.record
     moved = record.bytes_in + record.bytes_weights + record.bytes_out
     gops = compute_rate(record.branch_macs, timing.ms)
     intensity = 2 * record.branch_macs / moved
-    roof = min(peak, intensity * bandwidth.find(moved))
+    roof = limits.find_roof(intensity, moved)
     return LayerRun(
         name=record.name,
         kind=record.kind,
@@ -58,7 +64,8 @@ def describe_layer_run(step: Step, timing: Timing, peak: float, bandwidth: Bandw
         timing=timing,
         macs=record.branch_macs,
         gops=gops,
-        peak_fraction=gops / peak,
+        peak_fraction=gops / limits.vector,
+        tile_fraction=compute_fraction(gops, limits.tile),
         bytes=moved,
         intensity=intensity,
         roof_gops=roof,

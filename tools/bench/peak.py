@@ -13,9 +13,10 @@ import numpy.typing as npt
 from llvmlite import ir
 
 from ...runtime.jit import kernel, numba, parallel_kernel, prange
-from ...runtime.sparse.forms import FLOAT_FORM, INTEGER_FORM, Form
+from ...runtime.sparse.forms import ARCHITECTURE, FLOAT_FORM, INTEGER_FORM, Form, choose_integer_form
 from ...runtime.threads import thread_budget
 
+VECTOR_UNIT, TILE_UNIT = "vector unit", "tile unit"
 _SECONDS = 0.02  # of one run
 _RUNS = 7  # of which the fastest counts
 _SIZES = tuple(2**power for power in range(17, 29))  # [B] 128 KiB to 256 MiB
@@ -26,6 +27,14 @@ _MANY_REGISTERS = 16  # lanes from which a CPU has 32 vector registers (AVX-512)
 
 Bytes = npt.NDArray[np.uint8]
 
+# CPUs with a tile unit have the integer dot product on 512 bits, too.
+VECTOR_INTEGER_FORM = (
+    choose_integer_form(ARCHITECTURE, frozenset({"avx512vnni"}))
+    if INTEGER_FORM.dot == "tiles"
+    else INTEGER_FORM
+)
+"""The widest integer form of the vector unit, whatever the engine uses."""
+
 
 @dataclass(frozen=True)
 class Peak:
@@ -33,17 +42,17 @@ class Peak:
 
     Attributes:
         precision: "fp32" or "int8".
-        instruction: such as "fma x 16 lanes".
+        unit: VECTOR_UNIT, or TILE_UNIT where a CPU has that beside it.
+        instruction: such as "fma, 16 lanes".
         threads: that run it at the same time.
         gops: 10⁹ operations per second, a multiplication and its addition being two.
-        tiles: whether it is the tile unit's instruction, which the engine does not use.
     """
 
     precision: str
+    unit: str
     instruction: str
     threads: int
     gops: float
-    tiles: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,7 +98,7 @@ class PeakMeter:
         self._ops = 2 * form.word_channels * form.lanes * sums
         self._turns = 1000
         self.run()  # compiles
-        while (fastest := min(self._time() for _ in range(3))) < _SECONDS / 2:
+        while (fastest := min(_time(self.run) for _ in range(3))) < _SECONDS / 2:
             self._turns = int(self._turns * min(100.0, 1.1 * _SECONDS / max(fastest, 1e-6)))
 
     def run(self) -> None:
@@ -101,30 +110,15 @@ class PeakMeter:
         """Return 10⁹ operations per second of a run that took `seconds`."""
         return self._ops * self._turns * self.threads / seconds / 1e9
 
-    def sample(self) -> float:
-        """Run once and return 10⁹ operations per second: by processor time of one thread, wall time of several."""
-        return self.rate(self._time())
-
     def describe(self, gops: float) -> Peak:
         """Return the record of a rate."""
-        return Peak(self.precision, f"{self.form.dot} x {self.form.lanes} lanes", self.threads, gops)
-
-    def _time(self) -> float:
-        clock = time.process_time if self.threads == 1 else time.perf_counter
-        start = clock()
-        self.run()
-        return clock() - start
+        instruction = f"{self.form.dot}, {self.form.lanes} lanes"
+        return Peak(self.precision, VECTOR_UNIT, instruction, self.threads, gops)
 
 
 def open_meters(threads: int = 1) -> tuple[PeakMeter, PeakMeter]:
     """Return a meter of the fp32 and one of the int8 peak."""
-    return PeakMeter(FLOAT_FORM, threads), PeakMeter(INTEGER_FORM, threads)
-
-
-def measure_peaks(threads: int = 1) -> tuple[Peak, Peak]:
-    """Return the fp32 and the int8 peak of `threads` cores, the fastest of 7 runs each."""
-    fp32, int8 = (meter.describe(max(meter.sample() for _ in range(_RUNS))) for meter in open_meters(threads))
-    return fp32, int8
+    return PeakMeter(FLOAT_FORM, threads), PeakMeter(VECTOR_INTEGER_FORM, threads)
 
 
 def measure_bandwidth(sizes: tuple[int, ...] = _SIZES) -> Bandwidth:
@@ -141,9 +135,10 @@ def _measure_reading(data: Bytes) -> float:
 
 
 def _time(call: Callable[[], Any]) -> float:
-    start = time.process_time()
+    """Return the wall time of a call [s]."""
+    start = time.perf_counter()
     call()
-    return time.process_time() - start
+    return time.perf_counter() - start
 
 
 def count_sums(form: Form) -> int:
@@ -293,7 +288,7 @@ def _make_intrinsic(write: Callable[[ir.Module, Form], ir.Function], form: Form)
 
 
 _float_loop = _make_intrinsic(write_loop, FLOAT_FORM)
-_integer_loop = _make_intrinsic(write_loop, INTEGER_FORM)
+_integer_loop = _make_intrinsic(write_loop, VECTOR_INTEGER_FORM)
 _read_once = _make_intrinsic(write_read_loop, FLOAT_FORM)
 
 

@@ -45,6 +45,11 @@ class Samples:
     process: tuple[float, ...]
     wall: tuple[float, ...]
 
+    @property
+    def seconds(self) -> tuple[float, ...]:
+        """The times that count: processor time of one thread, wall time of several."""
+        return self.process if self.threads == 1 else self.wall
+
     def summarise(self) -> Timing:
         """Return the medians and minima [ms]."""
         return Timing(

@@ -8,10 +8,15 @@ from . import terminal
 
 if TYPE_CHECKING:
     from ..bench.detect import DetectReport
-    from ..bench.engine_report import EngineReport, FrameReport, LayerRun, NetworkRun
+    from ..bench.engine_report import EngineReport, FrameReport, LayerRun, NetworkRun, PeerRun
     from ..bench.hardware import Hardware
 
 _SINGLE_CHANNELS = (64, 128, 256)
+_KEY = (
+    "ms: processor time on 1 thread, wall time on more; vector, tile: useful operations as a share of that unit's "
+    "peak;\nrules: rules and plans, for spconv its indices; ideal: speed-up over dense onnxruntime of the same "
+    "precision x (1 - MACs saved)"
+)
 
 
 def print_detect(report: DetectReport) -> None:
@@ -59,18 +64,18 @@ def print_detect(report: DetectReport) -> None:
 
 def print_engine(report: EngineReport) -> None:
     """Print the peaks, every frame with its peers, and the layers."""
-    facts = [("machine", _describe_machine(report.hardware))]
+    facts = [("machine", _describe_machine(report.hardware)), ("kernels", "; ".join(report.forms))]
     for peak in report.peaks:
-        note = ", the tile unit's, which the engine does not use" if peak.tiles else ""
-        rate = f"{peak.gops:,.0f} GOP/s, {terminal.count(peak.threads, 'thread')} ({peak.instruction}{note})"
-        facts.append((f"{peak.precision} peak", rate))
+        rate = f"{peak.gops:,.0f} GOP/s, {terminal.count(peak.threads, 'thread')}"
+        facts.append((f"{peak.precision} peak", f"{rate}, {peak.unit} ({peak.instruction})"))
     if report.bandwidth is not None:
         cache, memory = report.bandwidth.gbs[0], report.bandwidth.gbs[-1]
         facts.append(("one core reads", f"{cache:.0f} GB/s from its cache, {memory:.0f} GB/s from memory"))
-    facts.append(("rounds", f"{report.rounds}; medians of processor time on 1 thread, of wall time on more"))
+    facts.append(("rounds", f"{report.rounds}, of which the median counts"))
     terminal.show_facts(facts)
     for frame in report.frames:
         _print_frame(frame)
+    print(_KEY)
     if report.layers:
         _print_layers(report)
     _show_warnings(report.disturbances, report.missing)
@@ -80,50 +85,42 @@ def _print_frame(frame: FrameReport) -> None:
     points = "" if frame.points is None else f"{frame.points:,} points, "
     print(f"\nframe {frame.name}: {points}{frame.pillars:,} pillars")
     rows = [_list_network(run) for run in frame.networks]
-    for peer in frame.peers:
-        rows.append(
-            (
-                f"{peer.name} {peer.version}, {peer.computes}",
-                peer.precision,
-                str(peer.timing.threads),
-                f"{peer.timing.ms:.1f}",
-                f"{peer.timing.wall_ms:.1f}",
-                "",
-                f"{100 * peer.peak_fraction:.0f} %",
-                "" if peer.indices is None else f"{peer.indices.ms:.2f}",
-                "",
-                "",
-            )
-        )
-    columns = (
-        "network",
-        "",
-        "threads",
-        "ms",
-        "wall ms",
-        "MACs saved",
-        "of peak",
-        "rules ms",
-        "share",
-        "of ideal",
-    )
+    rows += [_list_peer(run) for run in frame.peers]
+    columns = ("network", "ms", "wall", "saved", "vector", "tile", "rules", "share", "ideal")
     terminal.show_table(columns, rows)
     _print_speedups(frame)
 
 
 def _list_network(run: NetworkRun) -> tuple[str, ...]:
     return (
-        run.choice.label,
-        run.precision,
-        str(run.timing.threads),
+        f"{run.choice.label} {run.precision} x{run.timing.threads}",
         f"{run.timing.ms:.1f}",
         f"{run.timing.wall_ms:.1f}",
         f"{100 * run.saving:.1f} %",
-        f"{100 * run.peak_fraction:.0f} %",
+        _show_share(run.peak_fraction),
+        _show_share(run.tile_fraction),
         f"{run.rules.ms:.2f}",
         f"{100 * run.rules_share:.1f} %",
         "-" if run.ideal_share is None else f"{run.ideal_share:.2f}",
     )
+
+
+def _list_peer(run: PeerRun) -> tuple[str, ...]:
+    return (
+        f"{run.name} {run.computes} {run.precision} x{run.timing.threads}",
+        f"{run.timing.ms:.1f}",
+        f"{run.timing.wall_ms:.1f}",
+        "",
+        _show_share(run.peak_fraction),
+        _show_share(run.tile_fraction),
+        "" if run.indices is None else f"{run.indices.ms:.2f}",
+        "",
+        "",
+    )
+
+
+def _show_share(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.0f} %"
 
 
 def _print_speedups(frame: FrameReport) -> None:
@@ -138,26 +135,26 @@ def _print_speedups(frame: FrameReport) -> None:
         rules = "-" if run.rules_speedup is None else f"{run.rules_speedup:.2f}"
         rows.append((f"{run.choice.label} {run.precision} x{run.timing.threads}", *cells, rules))
     heads = (f"{name} {precision}" for name, precision in peers)
-    terminal.show_table(("times faster than", *heads, "its indices"), rows)
+    terminal.show_table(("times faster than", *heads, "indices"), rows)
 
 
 def _print_layers(report: EngineReport) -> None:
     print(f"\nlayers of {report.layers_of}, 1 thread, rules and plan kept")
     rows = [
         (
-            f"{layer.name} {layer.kind} {layer.kernel}x{layer.kernel}",
-            layer.precision,
+            f"{layer.name} {layer.kind} {layer.kernel}x{layer.kernel} {layer.precision}",
             f"{layer.in_channels}-{layer.out_channels}",
             f"{layer.outputs:,}",
             f"{layer.timing.ms:.3f}",
             f"{layer.gops:.0f}",
-            f"{100 * layer.peak_fraction:.0f} %",
+            _show_share(layer.peak_fraction),
+            _show_share(layer.tile_fraction),
             f"{layer.intensity:.0f}",
             f"{100 * layer.roof_fraction:.0f} %",
         )
         for layer in report.layers
     ]
-    columns = ("layer", "", "channels", "outputs", "ms", "GOP/s", "of peak", "op/B", "of roof")
+    columns = ("layer", "channels", "outputs", "ms", "GOP/s", "vector", "tile", "op/B", "roof")
     terminal.show_table(columns, rows)
     for channels in _SINGLE_CHANNELS:
         fractions = [
@@ -166,7 +163,9 @@ def _print_layers(report: EngineReport) -> None:
             if (best := _find_fastest(report, channels, precision)) is not None
         ]
         if fractions:
-            print(f"submanifold layer of {channels} channels, of peak: {', '.join(fractions)}")
+            print(
+                f"submanifold layer of {channels} channels, of the vector unit's peak: {', '.join(fractions)}"
+            )
 
 
 def _find_fastest(report: EngineReport, channels: int, precision: str) -> LayerRun | None:
