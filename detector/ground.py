@@ -16,12 +16,18 @@ from ..runtime.jit import kernel
 CELL = 3.2  # [m] side of a ground cell: wider than a car, so that some ground shows in nearly every cell
 HALF = 56.0  # [m] the map covers the square -HALF..HALF
 CELLS = int(2 * HALF / CELL)
-_FINE = 4  # sub-cells per cell and axis; their lowest points vote for the cell's height
+FINE = 4  # sub-cells per cell and axis; their lowest points vote for the cell's height
 _NEAR = 16.0  # [m] cells nearer than this vote for the height under the sensor
+_UNDER_SENSOR = 8.0  # [m] cells nearer than this tell the height under the sensor
 _WINDOW = 3  # cells on each side that predict the next one
+_WIDTH = 2 * _WINDOW + 1
 _RIDGE = 0.5
 _STAND_OUT = (1.5, 1.0, 0.6, 0.4, 0.3, 0.25)  # [m] above the plane, from the first fit to the last
+_PLANE_RIDGE = 100.0  # flat unless the cells say otherwise
 _RISE, _FALL = 0.40, 0.60  # [m] accepted step between a cell and what its inner neighbours predict
+_STREAMS = 8  # parts of a frame that are walked in turn, so that no point waits for the one before it
+
+_HALF_F32, _FINE_SCALE, _ABSURD = np.float32(HALF), np.float32(FINE / CELL), np.float32(50.0)
 
 
 @dataclass(frozen=True)
@@ -38,15 +44,38 @@ class GroundMap:
 
     def at(self, xy: NDArray[np.floating]) -> NDArray[np.float32]:
         """Return the ground height [m] at xy (N, 2), bilinear between cell centres, clamped at the border."""
-        return interpolate_heights(self.heights, np.ascontiguousarray(xy, dtype=np.float32))
+        places = np.ascontiguousarray(xy, dtype=np.float32)
+        out = np.empty(len(places), np.float32)
+        _interpolate_heights(self.heights, places, out)
+        return out
+
+
+def split_columns(points: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Return x, y, z of points (N, >=3) as the rows of a contiguous (3, N) float32 array.
+
+    So laid out, kernels load many points at once. Points that lie so already, as the transpose of such an
+    array, are not copied.
+    """
+    columns: NDArray[np.float32] = points.T[:3]
+    if columns.dtype == np.float32 and columns.flags.carray:
+        return columns
+    columns = np.empty((3, len(points)), np.float32)
+    _split_columns(np.require(points, np.float32, ["C", "A", "W"]), columns)
+    return columns
+
+
+@kernel
+def _split_columns(points: NDArray[np.float32], columns: NDArray[np.float32]) -> None:
+    for n in range(len(points)):
+        columns[0, n], columns[1, n], columns[2, n] = points[n, 0], points[n, 1], points[n, 2]
 
 
 @kernel
 def interpolate_height(heights: NDArray[np.float32], x: float, y: float) -> float:
     """Return the bilinear ground height at one position."""
-    u = min(max((x + HALF) / CELL - 0.5, 0.0), CELLS - 1.001)
-    v = min(max((y + HALF) / CELL - 0.5, 0.0), CELLS - 1.001)
-    i, j = int(v), int(u)
+    u = min(max((x + HALF) / CELL - 0.5, 0.0), CELLS - 1.0)
+    v = min(max((y + HALF) / CELL - 0.5, 0.0), CELLS - 1.0)
+    i, j = min(int(v), CELLS - 2), min(int(u), CELLS - 2)
     a, b = v - i, u - j
     low = heights[i, j] * (1 - b) + heights[i, j + 1] * b
     high = heights[i + 1, j] * (1 - b) + heights[i + 1, j + 1] * b
@@ -54,128 +83,135 @@ def interpolate_height(heights: NDArray[np.float32], x: float, y: float) -> floa
 
 
 @kernel
-def interpolate_heights(heights: NDArray[np.float32], xy: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the bilinear ground heights at xy (N, 2)."""
-    out = np.empty(len(xy), np.float32)
+def _interpolate_heights(
+    heights: NDArray[np.float32], xy: NDArray[np.float32], out: NDArray[np.float32]
+) -> None:
     for n in range(len(xy)):
         out[n] = interpolate_height(heights, xy[n, 0], xy[n, 1])
-    return out
+
+
+def find_lowest(columns: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the lowest z in each fine cell, (CELLS * FINE)^2 float32; inf where there is no point.
+
+    Args:
+        columns: (3, N) float32, see `split_columns`.
+    """
+    size = CELLS * FINE
+    lowest = np.full(size * size + 1, np.inf, np.float32)  # the last one takes the points that do not count
+    _find_lowest(columns, np.empty(columns.shape[1], np.int32), lowest)
+    return lowest[:-1].reshape(size, size)
 
 
 @kernel
-def find_lowest(points: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the lowest z in each fine cell, (CELLS * _FINE)^2 float32; inf where there is no point."""
-    size = CELLS * _FINE
-    lowest = np.full((size, size), np.inf, np.float32)
-    scale = _FINE / CELL
-    for n in range(len(points)):
-        x, y, z = points[n, 0], points[n, 1], points[n, 2]
-        if not (abs(x) < HALF and abs(y) < HALF and abs(z) < 50.0):
-            continue
-        i = min(int((y + HALF) * scale), size - 1)
-        j = min(int((x + HALF) * scale), size - 1)
-        if z < lowest[i, j]:
-            lowest[i, j] = z
-    return lowest
+def _find_lowest(
+    columns: NDArray[np.float32], cells: NDArray[np.int32], lowest: NDArray[np.float32]
+) -> None:
+    size = np.int32(CELLS * FINE)
+    most, nowhere = np.int32(size - 1), np.int32(size * size)
+    for n in range(len(cells)):  # without a branch, so that it is vectorised
+        x, y, z = columns[0, n], columns[1, n], columns[2, n]
+        # A comparison with NaN is false, so non-finite points fall out here.
+        counts = (abs(x) < _HALF_F32) & (abs(y) < _HALF_F32) & (abs(z) < _ABSURD)
+        i = min(np.int32((y + _HALF_F32) * _FINE_SCALE), most)
+        j = min(np.int32((x + _HALF_F32) * _FINE_SCALE), most)
+        cells[n] = i * size + j if counts else nowhere
+    part = len(cells) // _STREAMS
+    for n in range(part):
+        for stream in range(_STREAMS):
+            k = stream * part + n
+            cell = np.uint32(cells[k])
+            lowest[cell] = min(lowest[cell], columns[2, k])
+    for k in range(_STREAMS * part, len(cells)):
+        cell = np.uint32(cells[k])
+        lowest[cell] = min(lowest[cell], columns[2, k])
 
 
 @kernel
+def _insert(values: NDArray[np.float64], count: int, value: float) -> None:
+    """Put `value` in its place among the first `count` values, which ascend."""
+    k = count
+    while k > 0 and values[k - 1] > value:
+        values[k] = values[k - 1]
+        k -= 1
+    values[k] = value
+
+
 def collect_candidates(lowest: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return each cell's lower quartile of its fine cells' lowest points; NaN where fewer than two are hit.
 
     The quartile forgives a stray return below the ground, and cars and walls that fill part of the cell.
     """
     candidates = np.full((CELLS, CELLS), np.nan, np.float32)
-    values = np.empty(_FINE * _FINE, np.float32)
-    for i in range(CELLS):
-        for j in range(CELLS):
-            count = 0
-            for a in range(_FINE):
-                for b in range(_FINE):
-                    z = lowest[i * _FINE + a, j * _FINE + b]
-                    if z < np.inf:
-                        values[count] = z
-                        count += 1
-            if count >= 2:
-                ordered = np.sort(values[:count])
-                candidates[i, j] = ordered[count // 4]
+    _collect_candidates(lowest, np.empty(FINE * FINE), candidates)
     return candidates
 
 
 @kernel
-def _extrapolate(heights: NDArray[np.float32], i: int, j: int, level: float) -> float:
-    """Return the height at a cell that a plane through the known cells around it predicts.
+def _collect_candidates(
+    lowest: NDArray[np.float32], values: NDArray[np.float64], candidates: NDArray[np.float32]
+) -> None:
+    for i in range(CELLS):
+        for j in range(CELLS):
+            count = 0
+            for a in range(FINE):
+                for b in range(FINE):
+                    z = lowest[i * FINE + a, j * FINE + b]
+                    if z < np.inf:
+                        _insert(values, count, z)
+                        count += 1
+            if count >= 2:
+                candidates[i, j] = values[count // 4]
 
-    Least squares over a 7 x 7 window, nearer cells weighing more; a ridge on the slopes keeps few cells from
-    tilting the plane.
+
+def fit_plane(candidates: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return height and slopes along x and y of the ground around the sensor, (3,).
+
+    Least squares over the near cells, repeated while cells that stand out above (cars, walls) or below lose
+    their vote; zeros where no cell is known.
     """
-    w_sum, x_sum, y_sum, z_sum = 0.0, 0.0, 0.0, 0.0
-    for di in range(-_WINDOW, _WINDOW + 1):
-        for dj in range(-_WINDOW, _WINDOW + 1):
-            a, b = i + di, j + dj
-            if 0 <= a < CELLS and 0 <= b < CELLS and not np.isnan(heights[a, b]):
-                w = 1.0 / (di * di + dj * dj)
-                w_sum += w
-                x_sum += w * dj
-                y_sum += w * di
-                z_sum += w * heights[a, b]
-    if w_sum == 0.0:
-        return level
-    x_mean, y_mean, z_mean = x_sum / w_sum, y_sum / w_sum, z_sum / w_sum
-    xx, xy, yy, xz, yz = _RIDGE, 0.0, _RIDGE, 0.0, 0.0
-    for di in range(-_WINDOW, _WINDOW + 1):
-        for dj in range(-_WINDOW, _WINDOW + 1):
-            a, b = i + di, j + dj
-            if 0 <= a < CELLS and 0 <= b < CELLS and not np.isnan(heights[a, b]):
-                w = 1.0 / (di * di + dj * dj)
-                x, y, z = dj - x_mean, di - y_mean, heights[a, b] - z_mean
-                xx += w * x * x
-                xy += w * x * y
-                yy += w * y * y
-                xz += w * x * z
-                yz += w * y * z
-    determinant = xx * yy - xy * xy
-    slope_x = (xz * yy - yz * xy) / determinant
-    slope_y = (yz * xx - xz * xy) / determinant
-    return z_mean - slope_x * x_mean - slope_y * y_mean
+    plane = np.zeros(3)
+    _fit_plane(candidates, np.empty((4, CELLS * CELLS)), plane)
+    return plane
 
 
 @kernel
-def grow_map(
-    candidates: NDArray[np.float32], plane: NDArray[np.float64], order: NDArray[np.int32]
-) -> NDArray[np.float32]:
-    """Return cell heights grown outwards from the sensor, beginning with `plane` (height, slopes along x and y).
-
-    A cell takes its candidate where that continues what the cells nearer to the sensor predict, else the
-    prediction: a roof or a wall is not ground, and a cell without points continues its neighbours.
-    """
-    heights = np.full((CELLS, CELLS), np.nan, np.float32)
-    middle = (CELLS - 1) / 2
-    for n in range(len(order)):
-        i, j = order[n, 0], order[n, 1]
-        reach = (i - middle) ** 2 + (j - middle) ** 2
-        x, y = (j + 0.5) * CELL - HALF, (i + 0.5) * CELL - HALF
-        predicted = plane[0] + plane[1] * x + plane[2] * y
-        if reach > 3.0:
-            predicted = _extrapolate(heights, i, j, predicted)
-        z = candidates[i, j]
-        if not np.isnan(z) and -_FALL < z - predicted < _RISE:
-            heights[i, j] = z
-        else:
-            heights[i, j] = predicted
-    smooth = np.empty_like(heights)
-    for i in range(CELLS):
-        for j in range(CELLS):
-            total, weight = 0.0, 0.0
-            for di in range(-1, 2):
-                for dj in range(-1, 2):
-                    a, b = i + di, j + dj
-                    if 0 <= a < CELLS and 0 <= b < CELLS:
-                        w = (2.0 - abs(di)) * (2.0 - abs(dj))
-                        total += w * heights[a, b]
-                        weight += w
-            smooth[i, j] = total / weight
-    return smooth
+def _fit_plane(
+    candidates: NDArray[np.float32], known: NDArray[np.float64], plane: NDArray[np.float64]
+) -> None:
+    count = 0
+    for reach in (_NEAR, 2 * HALF):  # the farther cells only where none is near
+        if count == 0:
+            for i in range(CELLS):
+                for j in range(CELLS):
+                    x, y, z = (j + 0.5) * CELL - HALF, (i + 0.5) * CELL - HALF, candidates[i, j]
+                    if not np.isnan(z) and np.sqrt(x * x + y * y) < reach:
+                        known[0, count], known[1, count], known[2, count] = x, y, z
+                        _insert(known[3], count, z)
+                        count += 1
+    if count == 0:
+        return
+    place = 0.35 * (count - 1)  # a low quantile, between two values
+    k = int(place)
+    plane[0] = known[3, k] + (place - k) * (known[3, min(k + 1, count - 1)] - known[3, k])
+    for limit in _STAND_OUT:
+        votes, x_sum, y_sum, z_sum = 0, 0.0, 0.0, 0.0
+        xx, xy, yy, xz, yz = _PLANE_RIDGE, 0.0, _PLANE_RIDGE, 0.0, 0.0
+        for n in range(count):
+            x, y, z = known[0, n], known[1, n], known[2, n]
+            if -1.5 * limit < z - plane[0] - plane[1] * x - plane[2] * y < limit:
+                votes += 1
+                x_sum, y_sum, z_sum = x_sum + x, y_sum + y, z_sum + z
+                xx, xy, yy = xx + x * x, xy + x * y, yy + y * y
+                xz, yz = xz + x * z, yz + y * z
+        if votes < 6:
+            return
+        x_mean, y_mean, z_mean = x_sum / votes, y_sum / votes, z_sum / votes
+        xx, xy, yy = xx - x_sum * x_mean, xy - x_sum * y_mean, yy - y_sum * y_mean
+        xz, yz = xz - x_sum * z_mean, yz - y_sum * z_mean
+        determinant = xx * yy - xy * xy
+        plane[1] = (xz * yy - yz * xy) / determinant
+        plane[2] = (yz * xx - xz * xy) / determinant
+        plane[0] = z_mean - plane[1] * x_mean - plane[2] * y_mean
 
 
 def _outward_order() -> NDArray[np.int32]:
@@ -187,34 +223,90 @@ def _outward_order() -> NDArray[np.int32]:
 
 
 _ORDER = _outward_order()
-_CENTRES = (np.arange(CELLS) + 0.5) * CELL - HALF
-_NEAR_CELLS = np.hypot(_CENTRES[:, None], _CENTRES[None]) < _NEAR
-_AROUND_SENSOR = np.hypot(_CENTRES[:, None], _CENTRES[None]) < 8.0
 
 
-def fit_plane(candidates: NDArray[np.float32]) -> tuple[float, float, float]:
-    """Return height and slopes along x and y of the ground around the sensor.
+def _prediction_weights() -> NDArray[np.float64]:
+    """Return the weight of each cell of the 7 x 7 window around a cell in predicting it, (CELLS^2, 49).
 
-    Least squares over the near cells, repeated while cells that stand out above (cars, walls) or below lose
-    their vote; zeros where no cell is known.
+    The prediction is a plane through the cells that are known when its turn comes, by least squares, nearer
+    cells weighing more; a ridge on the slopes keeps few cells from tilting it. Which cells are known depends on
+    the order alone, so the plane's height in the middle is one weighted sum of their heights.
     """
-    rows, columns = np.nonzero(_NEAR_CELLS & np.isfinite(candidates))
-    if not len(rows):
-        rows, columns = np.nonzero(np.isfinite(candidates))
-    if not len(rows):
-        return 0.0, 0.0, 0.0
-    x, y, z = _CENTRES[columns], _CENTRES[rows], candidates[rows, columns].astype(np.float64)
-    height, slope_x, slope_y = float(np.quantile(z, 0.35)), 0.0, 0.0
-    for limit in _STAND_OUT:
-        rest = z - height - slope_x * x - slope_y * y
-        vote = (rest < limit) & (rest > -1.5 * limit)
-        if vote.sum() < 6:
-            break
-        columns_ = np.column_stack([np.ones(vote.sum()), x[vote], y[vote]])
-        ridge = np.diag([0.0, 100.0, 100.0])  # flat unless the cells say otherwise
-        solved = np.linalg.solve(columns_.T @ columns_ + ridge, columns_.T @ z[vote])
-        height, slope_x, slope_y = (float(v) for v in solved)
-    return height, slope_x, slope_y
+    turn = np.full((CELLS + 2 * _WINDOW,) * 2, CELLS * CELLS)
+    turn[_ORDER[:, 0] + _WINDOW, _ORDER[:, 1] + _WINDOW] = np.arange(CELLS * CELLS)
+    windows = np.lib.stride_tricks.sliding_window_view(turn, (_WIDTH, _WIDTH))[_ORDER[:, 0], _ORDER[:, 1]]
+    known = windows.reshape(-1, _WIDTH * _WIDTH) < np.arange(CELLS * CELLS)[:, None]
+    y, x = np.mgrid[-_WINDOW : _WINDOW + 1, -_WINDOW : _WINDOW + 1].reshape(2, 1, -1).astype(np.float64)
+    weight = known / np.maximum(x * x + y * y, 1)
+    total = np.maximum(weight.sum(1, keepdims=True), 1e-9)  # the first cell knows none; it takes another plane
+    x_mean, y_mean = (weight * x).sum(1, keepdims=True) / total, (weight * y).sum(1, keepdims=True) / total
+    x, y = x - x_mean, y - y_mean
+    xx, yy = ((weight * v * v).sum(1, keepdims=True) + _RIDGE for v in (x, y))
+    xy = (weight * x * y).sum(1, keepdims=True)
+    tilt = x_mean * (x * yy - y * xy) + y_mean * (y * xx - x * xy)
+    return weight * (1 / total - tilt / (xx * yy - xy * xy))
+
+
+_WEIGHTS = _prediction_weights()
+
+
+def grow_map(
+    candidates: NDArray[np.float32], plane: NDArray[np.float64]
+) -> tuple[NDArray[np.float32], float]:
+    """Return cell heights grown outwards from the sensor, beginning with `plane` (height, slopes along x and y).
+
+    A cell takes its candidate where that continues what the cells nearer to the sensor predict, else the
+    prediction: a roof or a wall is not ground, and a cell without points continues its neighbours.
+
+    Returns:
+        The heights (CELLS, CELLS), smoothed, and their median under the sensor.
+    """
+    padded = np.zeros((CELLS + 2 * _WINDOW,) * 2)
+    heights = np.empty((CELLS, CELLS), np.float32)
+    level = _grow_map(candidates, plane, _ORDER, _WEIGHTS, padded, np.empty(CELLS * CELLS), heights)
+    return heights, level
+
+
+@kernel
+def _grow_map(
+    candidates: NDArray[np.float32],
+    plane: NDArray[np.float64],
+    order: NDArray[np.int32],
+    weights: NDArray[np.float64],
+    padded: NDArray[np.float64],
+    near: NDArray[np.float64],
+    smooth: NDArray[np.float32],
+) -> float:
+    middle = (CELLS - 1) / 2
+    for n in range(len(order)):
+        i, j = order[n, 0], order[n, 1]
+        x, y = (j + 0.5) * CELL - HALF, (i + 0.5) * CELL - HALF
+        predicted = plane[0] + plane[1] * x + plane[2] * y
+        if (i - middle) * (i - middle) + (j - middle) * (j - middle) > 3.0:
+            predicted = 0.0
+            for a in range(_WIDTH):
+                across = 0.0  # rows are summed apart, so that they need not wait for each other
+                for b in range(_WIDTH):
+                    across += weights[n, a * _WIDTH + b] * padded[i + a, j + b]
+                predicted += across
+        z = candidates[i, j]
+        fits = -_FALL < z - predicted < _RISE  # never true of NaN
+        padded[i + _WINDOW, j + _WINDOW] = z if fits else np.float32(predicted)
+    count = 0
+    for i in range(CELLS):
+        for j in range(CELLS):
+            total, weight = 0.0, 0.0
+            for a in range(max(i - 1, 0), min(i + 2, CELLS)):
+                for b in range(max(j - 1, 0), min(j + 2, CELLS)):
+                    w = (2.0 - abs(a - i)) * (2.0 - abs(b - j))
+                    total += w * padded[a + _WINDOW, b + _WINDOW]
+                    weight += w
+            smooth[i, j] = total / weight
+            x, y = (j + 0.5) * CELL - HALF, (i + 0.5) * CELL - HALF
+            if np.sqrt(x * x + y * y) < _UNDER_SENSOR:
+                _insert(near, count, smooth[i, j])
+                count += 1
+    return float(near[count // 2])
 
 
 def estimate_ground(points: NDArray[np.float32], *, level: float | None = None) -> GroundMap:
@@ -227,13 +319,14 @@ def estimate_ground(points: NDArray[np.float32], *, level: float | None = None) 
     Returns:
         The map; flat at `level` (or 0) where no point says otherwise. Its own level is the given one.
     """
-    candidates = collect_candidates(find_lowest(points))
-    height, slope_x, slope_y = fit_plane(candidates)
-    plane = np.array([height if level is None else level, slope_x, slope_y])
-    heights = grow_map(candidates, plane, _ORDER)
-    return GroundMap(heights, float(np.median(heights[_AROUND_SENSOR])) if level is None else level)
+    candidates = collect_candidates(find_lowest(split_columns(points)))
+    plane = fit_plane(candidates)
+    if level is not None:
+        plane[0] = level
+    heights, found = grow_map(candidates, plane)
+    return GroundMap(heights, found if level is None else level)
 
 
 def estimate_ground_height(points: NDArray[np.float32]) -> float:
     """Return the height of the ground under the sensor [m], such as -1.73 for KITTI; 0 for an empty frame."""
-    return estimate_ground(np.ascontiguousarray(points, dtype=np.float32)).level
+    return estimate_ground(points).level

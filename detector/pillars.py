@@ -10,14 +10,20 @@ from numpy.typing import NDArray
 
 from ..runtime.errors import ConfigError, UsageError
 from ..runtime.jit import kernel
-from .ground import GroundMap, interpolate_height
+from .ground import CELL, CELLS, HALF, GroundMap, split_columns
 
 POINT_FEATURES = 3  # offset to the pillar's centre along x and y [pillars], height above the ground [m]
 HEIGHT_BINS = 10
 BIN_HEIGHT = 0.4  # [m]
 BIN_FLOOR = -0.4  # [m] above the ground
 MOST_PILLARS = 2**26  # of a grid; over 600 times those of the default one
-PILLAR_FEATURES = 9 + HEIGHT_BINS  # see compute_pillar_features
+PILLAR_FEATURES = 9 + HEIGHT_BINS  # see Pillars.pillar_features
+_BLOCK = 16  # cells that are skipped at once if none is occupied
+_PATCHES = CELLS + 1  # per axis: one between two neighbouring ground cells, one beyond either border
+
+_LOGARITHMS = (np.log(1.0 + np.arange(1024)) / 4.0).astype(np.float32)  # by number of points
+_HALF_PILLAR, _ABSURD = np.float32(0.5), np.float32(100.0)
+_PATCH_SHIFT, _PATCH_SCALE = np.float32(HALF + CELL / 2), np.float32(1 / CELL)
 
 
 @dataclass(frozen=True)
@@ -73,136 +79,193 @@ class Pillars:
     """The occupied pillars of one frame, in row-major order, and the points in them.
 
     Attributes:
-        coords: (P, 2) int32 row, column.
+        row_ptr: (rows + 1,) int32; the pillars of row r are row_ptr[r] to row_ptr[r + 1].
+        cols: (P,) int32 column, ascending within a row.
         starts: (P + 1,) int32; the points of pillar p are starts[p] to starts[p + 1].
         point_features: (N, POINT_FEATURES) float32, points grouped by pillar, in their first order within one.
-        pillar_features: (P, PILLAR_FEATURES) float32.
+        pillar_features: (P, PILLAR_FEATURES) float32, what all points of a pillar share. Columns: mean offset x,
+            mean offset y [pillars], mean, lowest, highest height [m], log(1 + points) / 4, range / 50 m, cosine and
+            sine of the pillar's azimuth, then HEIGHT_BINS bits: is the slice occupied.
         order: (N,) int32 index of each grouped point in the frame.
         shape: rows, columns of the grid.
     """
 
-    coords: NDArray[np.int32]
+    row_ptr: NDArray[np.int32]
+    cols: NDArray[np.int32]
     starts: NDArray[np.int32]
     point_features: NDArray[np.float32]
     pillar_features: NDArray[np.float32]
     order: NDArray[np.int32]
     shape: tuple[int, int]
 
+    @property
+    def coords(self) -> NDArray[np.int32]:
+        """(P, 2) int32 row, column of the pillars."""
+        rows = np.repeat(np.arange(self.shape[0], dtype=np.int32), np.diff(self.row_ptr))
+        return np.stack([rows, self.cols], axis=1)
+
     def __len__(self) -> int:
-        return len(self.coords)
+        return len(self.cols)
 
 
 @kernel
 def _assign_cells(
-    points: NDArray[np.float32],
-    heights: NDArray[np.float32],
+    columns: NDArray[np.float32],
     bounds: NDArray[np.float32],
-    size: float,
-    rows: int,
-    columns: int,
     cells: NDArray[np.int32],
+    patches: NDArray[np.int32],
     raw: NDArray[np.float32],
-    counts: NDArray[np.int32],
-) -> int:
-    x_min, y_min, x_max, y_max, z_min, z_max = bounds
-    scale = np.float32(1.0 / size)
-    kept = 0
-    for n in range(len(points)):
-        x, y, z = points[n, 0], points[n, 1], points[n, 2]
-        cells[n] = -1
-        # A comparison with NaN is false, so non-finite points fall out here.
-        if not (x >= x_min and x < x_max and y >= y_min and y < y_max and abs(z) < 100.0):
-            continue
-        above = z - interpolate_height(heights, x, y)
-        if not (above >= z_min and above < z_max):
-            continue
-        u, v = (x - x_min) * scale, (y - y_min) * scale
-        column, row = min(int(u), columns - 1), min(int(v), rows - 1)
-        cell = row * columns + column
-        cells[n] = cell
-        raw[n, 0] = u - column - np.float32(0.5)
-        raw[n, 1] = v - row - np.float32(0.5)
-        raw[n, 2] = above
-        counts[cell] += 1
-        kept += 1
-    return kept
+) -> None:
+    """Write each point's cell (-1 outside the range), ground patch and offsets from the cell's centre.
 
-
-@kernel
-def _group_points(
-    cells: NDArray[np.int32],
-    raw: NDArray[np.float32],
-    counts: NDArray[np.int32],
-    columns: int,
-    kept: int,
-) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32], NDArray[np.int32]]:
-    occupied = 0
-    for c in range(len(counts)):
-        if counts[c] > 0:
-            occupied += 1
-    coords = np.empty((occupied, 2), np.int32)
-    starts = np.zeros(occupied + 1, np.int32)
-    p = 0
-    for c in range(len(counts)):
-        if counts[c] > 0:
-            coords[p, 0], coords[p, 1] = c // columns, c % columns
-            starts[p + 1] = starts[p] + counts[c]
-            counts[c] = starts[p]  # from here on: where the cell's next point goes
-            p += 1
-    grouped = np.empty((kept, 3), np.float32)
-    order = np.empty(kept, np.int32)
+    `bounds`: x_min, y_min, x_max, y_max, rows, columns, pillars per metre. No branches: it is vectorised.
+    """
+    x_min, y_min, x_max, y_max, scale = bounds[0], bounds[1], bounds[2], bounds[3], bounds[6]
+    width, last_column, last_row = np.int32(bounds[5]), np.int32(bounds[5] - 1), np.int32(bounds[4] - 1)
+    first_patch, last_patch = np.int32(0), np.int32(_PATCHES - 1)
     for n in range(len(cells)):
-        c = cells[n]
-        if c >= 0:
-            k = counts[c]
-            counts[c] = k + 1
-            grouped[k, 0], grouped[k, 1], grouped[k, 2] = raw[n, 0], raw[n, 1], raw[n, 2]
-            order[k] = n
-    return coords, starts, grouped, order
+        x, y, z = columns[0, n], columns[1, n], columns[2, n]
+        # A comparison with NaN is false, so non-finite points fall out here.
+        inside = (x >= x_min) & (x < x_max) & (y >= y_min) & (y < y_max) & (abs(z) < _ABSURD)
+        u, v = (x - x_min) * scale, (y - y_min) * scale
+        column, row = min(np.int32(u), last_column), min(np.int32(v), last_row)
+        cells[n] = row * width + column if inside else np.int32(-1)
+        raw[0, n] = u - np.float32(column) - _HALF_PILLAR
+        raw[1, n] = v - np.float32(row) - _HALF_PILLAR
+        i = max(min(np.int32((y + _PATCH_SHIFT) * _PATCH_SCALE), last_patch), first_patch)
+        j = max(min(np.int32((x + _PATCH_SHIFT) * _PATCH_SCALE), last_patch), first_patch)
+        patches[n] = i * np.int32(_PATCHES) + j
 
 
 @kernel
-def compute_pillar_features(
-    coords: NDArray[np.int32],
+def _describe_patches(heights: NDArray[np.float32], surface: NDArray[np.float64]) -> None:
+    """Write the bilinear ground a + b x + (c + d x) y of each patch, (_PATCHES^2, 4), clamped at the border."""
+    for i in range(_PATCHES):
+        for j in range(_PATCHES):
+            low, high = max(i - 1, 0), min(i, CELLS - 1)
+            left, right = max(j - 1, 0), min(j, CELLS - 1)
+            x, y = (j - 0.5) * CELL - HALF, (i - 0.5) * CELL - HALF
+            a = np.float64(heights[low, left])
+            b, c = (heights[low, right] - a) / CELL, (heights[high, left] - a) / CELL
+            d = ((heights[high, right] - np.float64(heights[high, left])) / CELL - b) / CELL
+            k = i * _PATCHES + j
+            surface[k, 0], surface[k, 1] = a - b * x - (c - d * x) * y, b - d * y
+            surface[k, 2], surface[k, 3] = c - d * x, d
+
+
+@kernel
+def _count_points(
+    columns: NDArray[np.float32],
+    patches: NDArray[np.int32],
+    surface: NDArray[np.float64],
+    z_min: float,
+    z_max: float,
+    cells: NDArray[np.int32],
+    above: NDArray[np.float32],
+    counts: NDArray[np.int32],
+) -> tuple[int, int]:
+    """Write heights above ground, take points out of range from their cells, count; return points and pillars."""
+    kept, pillars = 0, 0
+    for n in range(len(cells)):
+        if cells[n] >= 0:
+            cell, k = np.uint32(cells[n]), np.uint32(patches[n])
+            x, y = columns[0, n], columns[1, n]
+            ground = surface[k, 0] + surface[k, 1] * x + (surface[k, 2] + surface[k, 3] * x) * y
+            height = columns[2, n] - ground
+            if height >= z_min and height < z_max:
+                above[n] = height
+                pillars += counts[cell] == 0
+                counts[cell] += 1
+                kept += 1
+            else:
+                cells[n] = -1
+    return kept, pillars
+
+
+@kernel
+def _list_pillars(
+    counts: NDArray[np.int32],
+    width: int,
+    row_ptr: NDArray[np.int32],
+    cols: NDArray[np.int32],
     starts: NDArray[np.int32],
-    grouped: NDArray[np.float32],
+) -> None:
+    """List the occupied cells; `counts` becomes where each cell's next point goes. Its size is whole blocks."""
+    p, k, row, edge = 0, 0, 0, 0  # the pillar, the point, and the rows begun, up to the cell `edge`
+    for block in range(0, len(counts), _BLOCK):
+        occupied = np.int32(0)
+        for n in range(_BLOCK):
+            occupied |= counts[block + n]
+        if occupied == 0:
+            continue
+        for cell in range(block, block + _BLOCK):
+            count = counts[cell]
+            if count == 0:
+                continue
+            while cell >= edge:
+                row_ptr[row] = p
+                row, edge = row + 1, edge + width
+            cols[p] = cell - edge + width
+            starts[p] = k
+            counts[cell] = k
+            p, k = p + 1, k + count
+    row_ptr[row:] = p
+    starts[p] = k
+
+
+@kernel
+def _order_points(
+    cells: NDArray[np.int32], following: NDArray[np.int32], order: NDArray[np.int32]
+) -> None:
+    for n in range(len(cells)):
+        if cells[n] >= 0:
+            cell = np.uint32(cells[n])
+            order[np.uint32(following[cell])] = n
+            following[cell] += 1
+
+
+@kernel
+def _describe_pillars(
+    raw: NDArray[np.float32],
+    order: NDArray[np.int32],
+    row_ptr: NDArray[np.int32],
+    cols: NDArray[np.int32],
+    starts: NDArray[np.int32],
     x_min: float,
     y_min: float,
     size: float,
-) -> NDArray[np.float32]:
-    """Return (P, PILLAR_FEATURES) float32: what all points of a pillar share.
-
-    Columns: mean offset x, mean offset y [pillars], mean, lowest, highest height [m], log(1 + points) / 4,
-    range / 50 m, cosine and sine of the pillar's azimuth, then HEIGHT_BINS bits: is the slice occupied.
-    """
-    features = np.zeros((len(coords), PILLAR_FEATURES), np.float32)
-    for p in range(len(coords)):
-        first, last = starts[p], starts[p + 1]
-        sum_x, sum_y, sum_z = 0.0, 0.0, 0.0
-        low, high = np.float32(np.inf), np.float32(-np.inf)
-        for k in range(first, last):
-            z = grouped[k, 2]
-            sum_x += grouped[k, 0]
-            sum_y += grouped[k, 1]
-            sum_z += z
-            low, high = min(low, z), max(high, z)
-            slot = int(np.floor((z - BIN_FLOOR) / BIN_HEIGHT))
-            if 0 <= slot < HEIGHT_BINS:
-                features[p, 9 + slot] = 1.0
-        count = last - first
-        x = x_min + (coords[p, 1] + 0.5) * size
-        y = y_min + (coords[p, 0] + 0.5) * size
-        distance = np.sqrt(x * x + y * y) + 1e-6
-        features[p, 0], features[p, 1], features[p, 2] = sum_x / count, sum_y / count, sum_z / count
-        features[p, 3], features[p, 4] = low, high
-        features[p, 5] = np.log(1.0 + count) / 4.0
-        features[p, 6] = distance / 50.0
-        features[p, 7], features[p, 8] = x / distance, y / distance
-    return features
+    points: NDArray[np.float32],
+    features: NDArray[np.float32],
+) -> None:
+    """Write the points' features, grouped, and the pillars'."""
+    for row in range(len(row_ptr) - 1):
+        for p in range(row_ptr[row], row_ptr[row + 1]):
+            for k in range(9, PILLAR_FEATURES):
+                features[p, k] = 0.0
+            sum_x, sum_y, sum_z = 0.0, 0.0, 0.0
+            low, high = np.float32(np.inf), np.float32(-np.inf)
+            for k in range(starts[p], starts[p + 1]):
+                n = np.uint32(order[k])
+                x, y, z = raw[0, n], raw[1, n], raw[2, n]
+                points[k, 0], points[k, 1], points[k, 2] = x, y, z
+                sum_x, sum_y, sum_z = sum_x + x, sum_y + y, sum_z + z
+                low, high = min(low, z), max(high, z)
+                slot = int(np.floor((z - BIN_FLOOR) * (1 / BIN_HEIGHT)))
+                if 0 <= slot < HEIGHT_BINS:
+                    features[p, 9 + slot] = 1.0
+            count = starts[p + 1] - starts[p]
+            share = 1.0 / count
+            features[p, 0], features[p, 1], features[p, 2] = sum_x * share, sum_y * share, sum_z * share
+            features[p, 3], features[p, 4] = low, high
+            features[p, 5] = _LOGARITHMS[count] if count < len(_LOGARITHMS) else np.log(1.0 + count) / 4.0
+            x_centre, y_centre = x_min + (cols[p] + 0.5) * size, y_min + (row + 0.5) * size
+            distance = np.sqrt(x_centre * x_centre + y_centre * y_centre) + 1e-6
+            features[p, 6] = distance / 50.0
+            features[p, 7], features[p, 8] = x_centre / distance, y_centre / distance
 
 
 def pillarise(points: NDArray[np.float32], ground: GroundMap, geometry: PillarGeometry) -> Pillars:
-    """Sort the points of a frame into pillars.
+    """Sort the points of a frame into pillars: a counting sort over the cells of the grid.
 
     Args:
         points: (N, >=3) float32 x, y, z [m]; points that are not finite or out of range are left out.
@@ -216,15 +279,22 @@ def pillarise(points: NDArray[np.float32], ground: GroundMap, geometry: PillarGe
         raise UsageError(
             f"points must have shape (N, >=3), got {points.shape}; columns are x, y, z, intensity"
         )
-    rows, columns = geometry.shape
-    bounds = np.array(
-        [geometry.x_min, geometry.y_min, geometry.x_max, geometry.y_max, geometry.z_min, geometry.z_max],
-        np.float32,
-    )
-    cells = np.empty(len(points), np.int32)
-    raw = np.empty((len(points), 3), np.float32)
-    counts = np.zeros(rows * columns, np.int32)
-    kept = _assign_cells(points, ground.heights, bounds, geometry.size, rows, columns, cells, raw, counts)
-    coords, starts, grouped, order = _group_points(cells, raw, counts, columns, kept)
-    features = compute_pillar_features(coords, starts, grouped, geometry.x_min, geometry.y_min, geometry.size)
-    return Pillars(coords, starts, grouped, features, order, (rows, columns))
+    (rows, width), g = geometry.shape, geometry
+    columns = split_columns(points)
+    cells, patches = np.empty(len(points), np.int32), np.empty(len(points), np.int32)
+    raw = np.empty((3, len(points)), np.float32)
+    bounds = np.array([g.x_min, g.y_min, g.x_max, g.y_max, rows, width, 1.0 / g.size], np.float32)
+    _assign_cells(columns, bounds, cells, patches, raw)
+    surface = np.empty((_PATCHES * _PATCHES, 4))
+    _describe_patches(ground.heights, surface)
+    counts = np.zeros(-(-rows * width // _BLOCK) * _BLOCK, np.int32)
+    z_min, z_max = float(np.float32(g.z_min)), float(np.float32(g.z_max))
+    kept, pillars = _count_points(columns, patches, surface, z_min, z_max, cells, raw[2], counts)
+    row_ptr, cols, starts = (np.empty(n, np.int32) for n in (rows + 1, pillars, pillars + 1))
+    _list_pillars(counts, width, row_ptr, cols, starts)
+    order = np.empty(kept, np.int32)
+    _order_points(cells, counts, order)
+    features = np.empty((kept, POINT_FEATURES), np.float32)
+    shared = np.empty((pillars, PILLAR_FEATURES), np.float32)
+    _describe_pillars(raw, order, row_ptr, cols, starts, g.x_min, g.y_min, g.size, features, shared)
+    return Pillars(row_ptr, cols, starts, features, shared, order, (rows, width))

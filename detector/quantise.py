@@ -28,7 +28,7 @@ from .ground import estimate_ground
 from .network import LayerWeights, Network, QuantisedLayer
 from .pillars import PillarGeometry, pillarise
 
-METHOD: Method = "min-max"  # the best of the three on validation data: docs/quantisation.md
+METHOD: Method = "percentile"  # the best of the three on validation data: docs/quantisation.md
 LARGEST_BIAS = 2**30  # in the units of the sums: leaves as much again for the products
 LEAST_STEP = 2.0**-60  # of activations; smaller ones are zero for every purpose
 

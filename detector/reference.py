@@ -18,7 +18,7 @@ def find_lowest(points: NDArray[np.float32], fine: int) -> NDArray[np.float32]:
         kept = points[
             (np.abs(points[:, 0]) < HALF) & (np.abs(points[:, 1]) < HALF) & (np.abs(points[:, 2]) < 50.0)
         ]
-    cells = np.minimum(((kept[:, :2].astype(np.float64) + HALF) * (fine / CELL)).astype(np.int64), size - 1)
+    cells = np.minimum(((kept[:, :2] + np.float32(HALF)) * np.float32(fine / CELL)).astype(np.int64), size - 1)
     np.minimum.at(lowest, (cells[:, 1], cells[:, 0]), kept[:, 2])
     return lowest
 
@@ -34,8 +34,9 @@ def collect_candidates(lowest: NDArray[np.float32], fine: int) -> NDArray[np.flo
 
 def interpolate_heights(heights: NDArray[np.float32], xy: NDArray[np.float32]) -> NDArray[np.float64]:
     """Twin of ground.interpolate_heights, (N,)."""
-    place = np.clip((xy[:, ::-1].astype(np.float64) + HALF) / CELL - 0.5, 0.0, CELLS - 1.001)
-    (i, j), (a, b) = place.astype(np.int64).T, (place % 1.0).T
+    place = np.clip((xy[:, ::-1].astype(np.float64) + HALF) / CELL - 0.5, 0.0, CELLS - 1.0)
+    cell = np.minimum(place.astype(np.int64), CELLS - 2)
+    (i, j), (a, b) = cell.T, (place - cell).T
     low = heights[i, j] * (1 - b) + heights[i, j + 1] * b
     high = heights[i + 1, j] * (1 - b) + heights[i + 1, j + 1] * b
     return np.asarray(low * (1 - a) + high * a)
@@ -62,7 +63,9 @@ def pillarise(points: NDArray[np.float32], ground: GroundMap, geometry: PillarGe
     coords = np.stack([unique // columns, unique % columns], 1).astype(np.int32)
     starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
     features = _describe_pillars(coords, starts, grouped, geometry)
-    return Pillars(coords, starts, grouped, features, index[order].astype(np.int32), (rows, columns))
+    row_ptr = np.searchsorted(coords[:, 0], np.arange(rows + 1)).astype(np.int32)
+    cols = np.ascontiguousarray(coords[:, 1])
+    return Pillars(row_ptr, cols, starts, grouped, features, index[order].astype(np.int32), (rows, columns))
 
 
 def _describe_pillars(
@@ -81,7 +84,7 @@ def _describe_pillars(
         features[p, 3], features[p, 4] = points[:, 2].min(), points[:, 2].max()
         features[p, 5] = np.log(1 + len(points)) / 4
         features[p, 6:9] = distance / 50, x / distance, y / distance
-        slots = np.floor((points[:, 2] - BIN_FLOOR) / BIN_HEIGHT)
+        slots = np.floor((points[:, 2] - BIN_FLOOR) * (1 / BIN_HEIGHT))
         features[p, 9:] = np.isin(np.arange(HEIGHT_BINS), slots)
     return features.astype(np.float32)
 

@@ -78,7 +78,7 @@ def make_session_options(threads: int | None) -> Any:
     Raises:
         UsageError: as `resolve_threads`.
     """
-    import onnxruntime  # type: ignore[import-untyped]
+    import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = resolve_threads(threads)

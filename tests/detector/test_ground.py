@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 
 from colonnade.detector import reference
 from colonnade.detector.ground import (
-    _FINE,
+    FINE,
     CELL,
     CELLS,
     HALF,
@@ -20,6 +20,7 @@ from colonnade.detector.ground import (
     estimate_ground_height,
     find_lowest,
     fit_plane,
+    split_columns,
 )
 
 clouds = hnp.arrays(
@@ -38,16 +39,16 @@ def make_plane(rng: np.random.Generator, height: float, slope: float = 0.0) -> n
 @settings(max_examples=60, deadline=None)
 @given(clouds)
 def test_lowest_points_equal_the_twin(points):
-    np.testing.assert_array_equal(find_lowest(points), reference.find_lowest(points, _FINE))
+    np.testing.assert_array_equal(find_lowest(split_columns(points)), reference.find_lowest(points, FINE))
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**31), st.floats(0, 1))
 def test_candidates_equal_the_twin(seed, density):
     rng = np.random.default_rng(seed)
-    lowest = rng.normal(-1.7, 0.5, (CELLS * _FINE, CELLS * _FINE)).astype(np.float32)
+    lowest = rng.normal(-1.7, 0.5, (CELLS * FINE, CELLS * FINE)).astype(np.float32)
     lowest[rng.random(lowest.shape) >= density] = np.inf
-    np.testing.assert_array_equal(collect_candidates(lowest), reference.collect_candidates(lowest, _FINE))
+    np.testing.assert_array_equal(collect_candidates(lowest), reference.collect_candidates(lowest, FINE))
 
 
 @settings(max_examples=60, deadline=None)

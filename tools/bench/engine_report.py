@@ -114,7 +114,8 @@ class LayerRun:
         macs, gops, peak_fraction, tile_fraction: as in `NetworkRun`.
         bytes: features read, weights and features written, each once.
         intensity: operations per byte.
-        roof_gops: the lower of the peak of the unit that does the work and intensity × what the core reads from where so many bytes lie.
+        roof_gops: the lower of the peak of the unit that does the work, and intensity × what the core reads from where
+            so many bytes lie.
         roof_fraction: gops / roof_gops.
     """
 

@@ -134,7 +134,7 @@ def _print_speedups(frame: FrameReport) -> None:
         cells = [f"{factors[peer]:.2f}" if peer in factors else "-" for peer in peers]
         rules = "-" if run.rules_speedup is None else f"{run.rules_speedup:.2f}"
         rows.append((f"{run.choice.label} {run.precision} x{run.timing.threads}", *cells, rules))
-    heads = (f"{name} {precision}" for name, precision in peers)
+    heads = (f"{name}\n{precision}" for name, precision in peers)
     terminal.show_table(("times faster than", *heads, "indices"), rows)
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ...runtime.quant import Method
 
 EXIT_SKIPPED = 3
-_METHOD = "min-max"  # as detector.quantise.METHOD, which cannot be imported before it is needed
+_METHOD = "percentile"  # as detector.quantise.METHOD, which cannot be imported before it is needed
 
 
 def quantize(
@@ -45,7 +45,7 @@ def quantize(
     method: Annotated[
         str,
         typer.Option(
-            "--method", metavar="NAME", help="Top of the activations: min-max, percentile (99.99) or mse."
+            "--method", metavar="NAME", help="Top of the activations: percentile (99.99), mse or min-max."
         ),
     ] = _METHOD,
     limit: Annotated[
