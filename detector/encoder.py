@@ -1,4 +1,7 @@
-"""encoder.py: the pillar feature net at inference: one linear layer over points and pillars, maximum, ReLU."""
+"""encoder.py: the pillar feature net at inference: one linear layer over points and pillars, maximum, ReLU.
+
+Sums are taken in the order of the NumPy twin, one rounding per operation, so that both agree to the bit.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..runtime.jit import parallel_kernel, prange
-from .pillars import Pillars
+from ..runtime.errors import UsageError
+from ..runtime.jit import kernel, parallel_kernel, prange
+from .pillars import PILLAR_FEATURES, Pillars
+
+_TASKS = 16  # parts of a frame that threads share out
+_SHARED_WORK = 6  # what a pillar's own features cost, in points
 
 
 @dataclass(frozen=True)
@@ -28,8 +35,9 @@ class EncoderWeights:
     bias: NDArray[np.float32]
 
 
-@parallel_kernel
-def _encode(
+@kernel
+def _encode_pillar(
+    pillar: int,
     starts: NDArray[np.int32],
     points: NDArray[np.float32],
     pillars: NDArray[np.float32],
@@ -37,30 +45,83 @@ def _encode(
     scale: NDArray[np.float32],
     pillar_weight: NDArray[np.float32],
     bias: NDArray[np.float32],
-) -> NDArray[np.float32]:
-    channels = len(bias)
-    out = np.empty((len(pillars), channels), np.float32)
-    for p in prange(len(pillars)):
-        # The pillar's part is the same for all its points: the maximum is taken over the points' part alone.
-        best = np.full(channels, -np.inf, np.float32)
-        for n in range(starts[p], starts[p + 1]):
-            x, y, z = points[n, 0], points[n, 1], points[n, 2]
-            for c in range(channels):
-                value = x * point_weight[0, c] + y * point_weight[1, c] + z * point_weight[2, c]
-                best[c] = max(best[c], value)
-        own = bias.copy()
-        for f in range(pillars.shape[1]):
-            v = pillars[p, f]
-            for c in range(channels):
-                own[c] += v * pillar_weight[f, c]
-        for c in range(channels):
-            out[p, c] = max(best[c] * scale[c] + own[c], np.float32(0.0))
-    return out
+    row: NDArray[np.float32],
+) -> None:
+    """Write one pillar's features to `row`; loops over channels are innermost and vectorised."""
+    of_x, of_y, of_z, own = point_weight[0], point_weight[1], point_weight[2], pillars[pillar]
+    first, last = starts[pillar], starts[pillar + 1] - 1
+    for c in range(len(row)):
+        row[c] = -np.inf
+    # The pillar's part is the same for all its points: the maximum is taken over the points' part alone. Four
+    # points at once read the weights once; past the end the last point comes again, which changes no maximum.
+    for n in range(first, last + 1, 4):
+        n1, n2, n3 = min(n + 1, last), min(n + 2, last), min(n + 3, last)
+        x0, y0, z0 = points[n, 0], points[n, 1], points[n, 2]
+        x1, y1, z1 = points[n1, 0], points[n1, 1], points[n1, 2]
+        x2, y2, z2 = points[n2, 0], points[n2, 1], points[n2, 2]
+        x3, y3, z3 = points[n3, 0], points[n3, 1], points[n3, 2]
+        for c in range(len(row)):
+            a, b, d = of_x[c], of_y[c], of_z[c]
+            near = max(x0 * a + y0 * b + z0 * d, x1 * a + y1 * b + z1 * d)
+            far = max(x2 * a + y2 * b + z2 * d, x3 * a + y3 * b + z3 * d)
+            row[c] = max(row[c], max(near, far))
+    for c in range(len(row)):
+        shared = bias[c]
+        for f in range(PILLAR_FEATURES):
+            shared += own[f] * pillar_weight[f, c]
+        row[c] = max(row[c] * scale[c] + shared, np.float32(0.0))
+
+
+@parallel_kernel
+def _encode(
+    tasks: NDArray[np.int64],
+    starts: NDArray[np.int32],
+    points: NDArray[np.float32],
+    pillars: NDArray[np.float32],
+    point_weight: NDArray[np.float32],
+    scale: NDArray[np.float32],
+    pillar_weight: NDArray[np.float32],
+    bias: NDArray[np.float32],
+    out: NDArray[np.float32],
+) -> None:
+    for task in prange(len(tasks) - 1):
+        for p in range(tasks[task], tasks[task + 1]):
+            _encode_pillar(p, starts, points, pillars, point_weight, scale, pillar_weight, bias, out[p])
+
+
+@parallel_kernel
+def _encode_u8(
+    tasks: NDArray[np.int64],
+    starts: NDArray[np.int32],
+    points: NDArray[np.float32],
+    pillars: NDArray[np.float32],
+    point_weight: NDArray[np.float32],
+    scale: NDArray[np.float32],
+    pillar_weight: NDArray[np.float32],
+    bias: NDArray[np.float32],
+    levels: np.float32,
+    rows: NDArray[np.float32],
+    out: NDArray[np.uint8],
+) -> None:
+    for task in prange(len(tasks) - 1):
+        row = rows[task]
+        for p in range(tasks[task], tasks[task + 1]):
+            _encode_pillar(p, starts, points, pillars, point_weight, scale, pillar_weight, bias, row)
+            for c in range(len(row)):
+                out[p, c] = np.uint8(np.int32(min(np.rint(row[c] * levels), np.float32(255.0))))
+
+
+def _cut_tasks(starts: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Return the pillars (_TASKS + 1,) that bound parts of about equal work."""
+    work = starts + _SHARED_WORK * np.arange(len(starts))
+    return np.searchsorted(work, np.arange(_TASKS + 1) * work[-1] // _TASKS).astype(np.int64)
 
 
 def encode(pillars: Pillars, weights: EncoderWeights) -> NDArray[np.float32]:
     """Return the pillars' features (P, C) float32 >= 0."""
-    return _encode(
+    out = np.empty((len(pillars), len(weights.bias)), np.float32)
+    _encode(
+        _cut_tasks(pillars.starts),
         pillars.starts,
         pillars.point_features,
         pillars.pillar_features,
@@ -68,4 +129,31 @@ def encode(pillars: Pillars, weights: EncoderWeights) -> NDArray[np.float32]:
         weights.scale,
         weights.pillar,
         weights.bias,
+        out,
     )
+    return out
+
+
+def encode_u8(pillars: Pillars, weights: EncoderWeights, step: float) -> NDArray[np.uint8]:
+    """Return the pillars' features (P, C) in steps of `step`: `encode`'s times float32(1 / step), rounded, at most 255.
+
+    Raises:
+        UsageError: the step is not a finite number above 0.
+    """
+    if not 0.0 < step < np.inf:
+        raise UsageError(f"a step must be a finite number above 0, got {step}")
+    out = np.empty((len(pillars), len(weights.bias)), np.uint8)
+    _encode_u8(
+        _cut_tasks(pillars.starts),
+        pillars.starts,
+        pillars.point_features,
+        pillars.pillar_features,
+        weights.point,
+        weights.scale,
+        weights.pillar,
+        weights.bias,
+        np.float32(1.0 / step),
+        np.empty((_TASKS, len(weights.bias)), np.float32),
+        out,
+    )
+    return out

@@ -18,6 +18,7 @@ BIN_HEIGHT = 0.4  # [m]
 BIN_FLOOR = -0.4  # [m] above the ground
 MOST_PILLARS = 2**26  # of a grid; over 600 times those of the default one
 PILLAR_FEATURES = 9 + HEIGHT_BINS  # see Pillars.pillar_features
+_SLOT_SCALE, _SLOT_SHIFT = 1 / BIN_HEIGHT, 8 - BIN_FLOOR / BIN_HEIGHT
 _BLOCK = 16  # cells that are skipped at once if none is occupied
 _PATCHES = CELLS + 1  # per axis: one between two neighbouring ground cells, one beyond either border
 
@@ -108,33 +109,39 @@ class Pillars:
         return len(self.cols)
 
 
+# In these kernels ranks and cells are made unsigned where the loop over points uses them as indices: it spares the
+# test for a negative one.
+
+
 @kernel
 def _assign_cells(
     columns: NDArray[np.float32],
     bounds: NDArray[np.float32],
+    rows: int,
+    width: int,
     cells: NDArray[np.int32],
     patches: NDArray[np.int32],
     raw: NDArray[np.float32],
 ) -> None:
     """Write each point's cell (-1 outside the range), ground patch and offsets from the cell's centre.
 
-    `bounds`: x_min, y_min, x_max, y_max, rows, columns, pillars per metre. No branches: it is vectorised.
+    `bounds`: x_min, y_min, x_max, y_max [m], pillars per metre. There are no branches, so that it is vectorised.
     """
-    x_min, y_min, x_max, y_max, scale = bounds[0], bounds[1], bounds[2], bounds[3], bounds[6]
-    width, last_column, last_row = np.int32(bounds[5]), np.int32(bounds[5] - 1), np.int32(bounds[4] - 1)
-    first_patch, last_patch = np.int32(0), np.int32(_PATCHES - 1)
+    x_min, y_min, x_max, y_max, scale = bounds[0], bounds[1], bounds[2], bounds[3], bounds[4]
+    step, last_column, last_row = np.int32(width), np.int32(width - 1), np.int32(rows - 1)
+    first_patch, last_patch, patch_step = np.int32(0), np.int32(_PATCHES - 1), np.int32(_PATCHES)
     for n in range(len(cells)):
         x, y, z = columns[0, n], columns[1, n], columns[2, n]
         # A comparison with NaN is false, so non-finite points fall out here.
         inside = (x >= x_min) & (x < x_max) & (y >= y_min) & (y < y_max) & (abs(z) < _ABSURD)
         u, v = (x - x_min) * scale, (y - y_min) * scale
         column, row = min(np.int32(u), last_column), min(np.int32(v), last_row)
-        cells[n] = row * width + column if inside else np.int32(-1)
+        cells[n] = row * step + column if inside else np.int32(-1)
         raw[0, n] = u - np.float32(column) - _HALF_PILLAR
         raw[1, n] = v - np.float32(row) - _HALF_PILLAR
         i = max(min(np.int32((y + _PATCH_SHIFT) * _PATCH_SCALE), last_patch), first_patch)
         j = max(min(np.int32((x + _PATCH_SHIFT) * _PATCH_SCALE), last_patch), first_patch)
-        patches[n] = i * np.int32(_PATCHES) + j
+        patches[n] = i * patch_step + j
 
 
 @kernel
@@ -163,23 +170,19 @@ def _count_points(
     cells: NDArray[np.int32],
     above: NDArray[np.float32],
     counts: NDArray[np.int32],
-) -> tuple[int, int]:
-    """Write heights above ground, take points out of range from their cells, count; return points and pillars."""
-    kept, pillars = 0, 0
+) -> None:
+    """Write heights above the ground, take points out of range from their cells, and count each cell's others."""
     for n in range(len(cells)):
         if cells[n] >= 0:
-            cell, k = np.uint32(cells[n]), np.uint32(patches[n])
+            cell, k = np.uint64(cells[n]), np.uint64(patches[n])
             x, y = columns[0, n], columns[1, n]
             ground = surface[k, 0] + surface[k, 1] * x + (surface[k, 2] + surface[k, 3] * x) * y
             height = columns[2, n] - ground
             if height >= z_min and height < z_max:
                 above[n] = height
-                pillars += counts[cell] == 0
                 counts[cell] += 1
-                kept += 1
             else:
                 cells[n] = -1
-    return kept, pillars
 
 
 @kernel
@@ -189,9 +192,13 @@ def _list_pillars(
     row_ptr: NDArray[np.int32],
     cols: NDArray[np.int32],
     starts: NDArray[np.int32],
-) -> None:
-    """List the occupied cells; `counts` becomes where each cell's next point goes. Its size is whole blocks."""
-    p, k, row, edge = 0, 0, 0, 0  # the pillar, the point, and the rows begun, up to the cell `edge`
+) -> int:
+    """List the occupied cells and return how many; `counts` becomes where each cell's next point goes.
+
+    `counts` has whole blocks of cells; `cols` and `starts` have room for one pillar more than there are.
+    """
+    p, k, row, edge = 0, 0, 0, 0  # pillars, points and rows so far; the cell at which the next row begins
+    last_row = len(row_ptr) - 1
     for block in range(0, len(counts), _BLOCK):
         occupied = np.int32(0)
         for n in range(_BLOCK):
@@ -199,18 +206,16 @@ def _list_pillars(
         if occupied == 0:
             continue
         for cell in range(block, block + _BLOCK):
-            count = counts[cell]
-            if count == 0:
-                continue
-            while cell >= edge:
+            while cell >= edge and row < last_row:
                 row_ptr[row] = p
                 row, edge = row + 1, edge + width
-            cols[p] = cell - edge + width
-            starts[p] = k
-            counts[cell] = k
-            p, k = p + 1, k + count
-    row_ptr[row:] = p
+            count = counts[cell]
+            cols[p], starts[p], counts[cell] = cell - edge + width, k, k  # the next cell overwrites an empty one
+            p, k = p + (count > 0), k + count
     starts[p] = k
+    for rest in range(row, last_row + 1):
+        row_ptr[rest] = p
+    return p
 
 
 @kernel
@@ -219,8 +224,8 @@ def _order_points(
 ) -> None:
     for n in range(len(cells)):
         if cells[n] >= 0:
-            cell = np.uint32(cells[n])
-            order[np.uint32(following[cell])] = n
+            cell = np.uint64(cells[n])
+            order[np.uint64(following[cell])] = n
             following[cell] += 1
 
 
@@ -237,7 +242,8 @@ def _describe_pillars(
     points: NDArray[np.float32],
     features: NDArray[np.float32],
 ) -> None:
-    """Write the points' features, grouped, and the pillars'."""
+    """Write the points' features, grouped, to `points` (3 N,), and the pillars' to `features`."""
+    x_raw, y_raw, z_raw = raw[0], raw[1], raw[2]
     for row in range(len(row_ptr) - 1):
         for p in range(row_ptr[row], row_ptr[row + 1]):
             for k in range(9, PILLAR_FEATURES):
@@ -245,12 +251,13 @@ def _describe_pillars(
             sum_x, sum_y, sum_z = 0.0, 0.0, 0.0
             low, high = np.float32(np.inf), np.float32(-np.inf)
             for k in range(starts[p], starts[p + 1]):
-                n = np.uint32(order[k])
-                x, y, z = raw[0, n], raw[1, n], raw[2, n]
-                points[k, 0], points[k, 1], points[k, 2] = x, y, z
+                rank = np.uint64(k)
+                n, to = np.uint64(order[rank]), np.uint64(3) * rank
+                x, y, z = x_raw[n], y_raw[n], z_raw[n]
+                points[to], points[to + np.uint64(1)], points[to + np.uint64(2)] = x, y, z
                 sum_x, sum_y, sum_z = sum_x + x, sum_y + y, sum_z + z
                 low, high = min(low, z), max(high, z)
-                slot = int(np.floor((z - BIN_FLOOR) * (1 / BIN_HEIGHT)))
+                slot = int(z * _SLOT_SCALE + _SLOT_SHIFT) - 8  # shifted, so that it rounds down below 0 too
                 if 0 <= slot < HEIGHT_BINS:
                     features[p, 9 + slot] = 1.0
             count = starts[p + 1] - starts[p]
@@ -279,22 +286,24 @@ def pillarise(points: NDArray[np.float32], ground: GroundMap, geometry: PillarGe
         raise UsageError(
             f"points must have shape (N, >=3), got {points.shape}; columns are x, y, z, intensity"
         )
-    (rows, width), g = geometry.shape, geometry
-    columns = split_columns(points)
-    cells, patches = np.empty(len(points), np.int32), np.empty(len(points), np.int32)
-    raw = np.empty((3, len(points)), np.float32)
-    bounds = np.array([g.x_min, g.y_min, g.x_max, g.y_max, rows, width, 1.0 / g.size], np.float32)
-    _assign_cells(columns, bounds, cells, patches, raw)
+    (rows, width), g, total = geometry.shape, geometry, len(points)
+    columns, raw = split_columns(points), np.empty((3, total), np.float32)
+    cells, patches = np.empty(total, np.int32), np.empty(total, np.int32)
+    bounds = np.array([g.x_min, g.y_min, g.x_max, g.y_max, 1.0 / g.size], np.float32)
+    _assign_cells(columns, bounds, rows, width, cells, patches, raw)
     surface = np.empty((_PATCHES * _PATCHES, 4))
     _describe_patches(ground.heights, surface)
     counts = np.zeros(-(-rows * width // _BLOCK) * _BLOCK, np.int32)
     z_min, z_max = float(np.float32(g.z_min)), float(np.float32(g.z_max))
-    kept, pillars = _count_points(columns, patches, surface, z_min, z_max, cells, raw[2], counts)
-    row_ptr, cols, starts = (np.empty(n, np.int32) for n in (rows + 1, pillars, pillars + 1))
-    _list_pillars(counts, width, row_ptr, cols, starts)
-    order = np.empty(kept, np.int32)
+    _count_points(columns, patches, surface, z_min, z_max, cells, raw[2], counts)
+    row_ptr, cols, starts = (np.empty(size, np.int32) for size in (rows + 1, total + 1, total + 1))
+    pillars = _list_pillars(counts, width, row_ptr, cols, starts)
+    cols, starts = cols[:pillars].copy(), starts[: pillars + 1].copy()
+    order = np.empty(starts[-1], np.int32)
     _order_points(cells, counts, order)
-    features = np.empty((kept, POINT_FEATURES), np.float32)
-    shared = np.empty((pillars, PILLAR_FEATURES), np.float32)
-    _describe_pillars(raw, order, row_ptr, cols, starts, g.x_min, g.y_min, g.size, features, shared)
-    return Pillars(row_ptr, cols, starts, features, shared, order, (rows, width))
+    of_points = np.empty((len(order), POINT_FEATURES), np.float32)
+    of_pillars = np.empty((pillars, PILLAR_FEATURES), np.float32)
+    _describe_pillars(
+        raw, order, row_ptr, cols, starts, g.x_min, g.y_min, g.size, of_points.reshape(-1), of_pillars
+    )
+    return Pillars(row_ptr, cols, starts, of_points, of_pillars, order, (rows, width))

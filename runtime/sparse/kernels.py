@@ -15,7 +15,7 @@ from .forms import FLOAT_FORM, INTEGER_FORM
 from .microkernel import ARGUMENTS, Finish, MicroKernelWriter, copy_bytes
 from .plan import Int32, Int64, Masks
 from .rules import Rulebook
-from .tiles import STEP_BYTES, convolve_by_tiles
+from .tiles import convolve_by_tiles, count_room
 from .weights import PackedWeight
 
 Features = npt.NDArray[Any]
@@ -106,9 +106,9 @@ def convolve(inputs: Sequence[Features], rulebook: Rulebook, operation: Operatio
     )
     if weight.form.dot == "tiles":
         steps = int(tap_table[:, 2].sum()) // 16
-        gathered = np.empty((len(task_ptr), STEP_BYTES * (steps + 2) + 64), np.uint8)
-        offsets = np.empty((len(task_ptr), steps), np.int64)
-        _convolve_tile_tasks(*arguments, gathered, offsets, output.view(np.uint8))
+        rooms = np.empty((len(task_ptr), count_room(steps)), np.uint8)
+        programs = np.empty((len(task_ptr), 2, steps), np.int64)
+        _convolve_tile_tasks(*arguments, rooms, programs, output.view(np.uint8))
     else:
         widest = 4 * int(weight.panel_ptr[1])  # bytes of the widest panel
         overhangs = np.empty((len(task_ptr), plan.rows.shape[1], widest), np.uint8)
@@ -223,8 +223,8 @@ def _convolve_tile_tasks(
     panel_ptr: Int64,
     finish: int,
     task_ptr: Int64,
-    gathered: Bytes,
-    offsets: Int64,
+    rooms: Bytes,
+    programs: Int64,
     output: Bytes,
 ) -> None:
     """As `_convolve_word_tasks`, for the tile form."""
@@ -243,8 +243,8 @@ def _convolve_tile_tasks(
             finish,
             task_ptr[task],
             task_ptr[task + 1],
-            gathered[task],
-            offsets[task],
+            rooms[task],
+            programs[task],
             output,
         )
 

@@ -31,6 +31,8 @@ ROWS = 32  # output rows and channels of a block and panel
 STEP_BYTES = ROWS * 64  # of gathered rows per step
 
 _REQUANTISE = int(Finish.REQUANTISE)
+_STEP_WORDS = 16
+_SUMS_BYTES = 4 * ROWS * ROWS
 _TILE_BYTES = 1024
 _SUM_TILES, _ROW_TILES, _WEIGHT_TILES = (0, 1, 2, 3), (4, 5), (6, 7)
 
@@ -39,6 +41,11 @@ _CONFIGURATION = np.zeros(64, np.uint8)
 _CONFIGURATION[0] = 1
 _CONFIGURATION[16:32:2] = 64
 _CONFIGURATION[48:56] = 16
+
+
+def count_room(steps: int) -> int:
+    """Return the bytes that a task needs for blocks of at most so many steps."""
+    return STEP_BYTES * steps + 2 * _SUMS_BYTES + 64
 
 
 class _TileBuilder:
@@ -120,7 +127,16 @@ def _write_sums(tiles: _TileBuilder, values: Any) -> None:
 
 
 def _write_line(tiles: _TileBuilder, values: Any) -> None:
-    """Copy up to 64 bytes: to an address, from an address, how many; the rest of the 64 becomes zero."""
+    """Copy 64 bytes: to an address, from an address."""
+    line = ir.VectorType(tiles.i8, 64)
+    target, source = (tiles.builder.inttoptr(value, line.as_pointer()) for value in values)
+    value = tiles.builder.load(source)
+    value.align = 1
+    tiles.builder.store(value, target).align = 64
+
+
+def _write_part(tiles: _TileBuilder, values: Any) -> None:
+    """Copy fewer than 64 bytes: to an address, from an address, how many; the rest of the 64 becomes zero."""
     builder, line = tiles.builder, ir.VectorType(tiles.i8, 64)
     target, source = (builder.inttoptr(value, line.as_pointer()) for value in values[:2])
     bits = builder.lshr(tiles.number(-1), builder.sub(tiles.number(64), values[2]))
@@ -170,7 +186,8 @@ _close_tiles = _define(0, _write_close)
 _start_sums = _define(1, _write_start)
 _add_step = _define(2, _write_step)
 _store_sums = _define(1, _write_sums)
-_copy_line = _define(3, _write_line)
+_copy_line = _define(2, _write_line)
+_copy_part = _define(3, _write_part)
 _finish_row = _define(4, _write_row)
 
 
@@ -189,53 +206,90 @@ def convolve_by_tiles(
     finish: int,
     first_block: int,
     last_block: int,
-    gathered: Bytes,
-    offsets: Int64,
+    room: Bytes,
+    program: Int64,
     output: Bytes,
 ) -> None:
     """Run the blocks from first_block up to last_block; arguments as `kernels._convolve_blocks`.
 
     Args:
-        gathered: room for the rows of all steps of a block and, behind them, for 32 × 32 int32 sums.
-        offsets: room for one offset of weights per step.
+        room: for the gathered rows of all steps of a block and the sums of two panels, see `count_room`.
+        program: (2, steps) int64 room for the block's taps and the offset of each step's weights.
     """
-    address = (gathered.ctypes.data + 63) // 64 * 64
-    sums = address + STEP_BYTES * offsets.size
+    gathered = (room.ctypes.data + 63) // 64 * 64
+    sums = gathered + STEP_BYTES * program.shape[1]
     row_bytes = output.shape[1]
     item = 1 if finish == _REQUANTISE else 4  # bytes per output channel
     channel_bytes = panels.size // panel_ptr[panel_ptr.size - 1]
+    count = panel_ptr.size - 1
     _open_tiles(_CONFIGURATION.ctypes.data)
     for block in range(first_block, last_block):
-        steps = 0
-        for tap in range(tap_table.shape[0]):
-            if not (masks[block] >> np.uint64(tap)) & np.uint64(1):
-                continue
-            words = tap_table[tap, 2]
-            for step in range(words // 16):
-                offsets[steps + step] = tap_table[tap, 3] + 16 * step
-            for r in range(ROWS):
-                source = sources[rows[block, r], tap if source_step else 0]
-                start = (
-                    tap_table[tap, 0] + source * tap_table[tap, 1] if source >= 0 else zero_row.ctypes.data
-                )
-                for step in range(words // 16):
-                    target = address + STEP_BYTES * (steps + step) + 64 * r
-                    _copy_line(target, start + 64 * step, min(64, tap_table[tap, 1] - 64 * step))
-            steps += words // 16
-        for panel in range(panel_ptr.size - 1):
-            first = panel_ptr[panel]
-            _start_sums(bias.ctypes.data + 4 * first)
-            weights = panels.ctypes.data + first * channel_bytes
-            for step in range(steps):
-                _add_step(address + STEP_BYTES * step, weights + 4 * ROWS * offsets[step])
-            _store_sums(sums)
+        steps = _gather_rows(
+            tap_table, zero_row, rows[block], masks[block], sources, source_step, gathered, program
+        )
+        turns = max(steps, 1)
+        for panel in range(count + 1):
+            # The rows of the panel before are finished between the steps of this one, which leave the vector
+            # unit idle; the last turn has no steps.
+            weights = panels.ctypes.data + panel_ptr[panel] * channel_bytes
+            if panel < count:
+                _start_sums(bias.ctypes.data + 4 * panel_ptr[panel])
+            first = panel_ptr[max(panel - 1, 0)]
+            before = sums + _SUMS_BYTES * ((panel + 1) & 1)
             inside = min(item * ROWS, row_bytes - item * first)
-            for r in range(ROWS):
-                row_sums = sums + 4 * ROWS * r
-                place = output.ctypes.data + rows[block, r] * row_bytes + item * first
-                if inside == item * ROWS:
-                    _finish_row(row_sums, scale.ctypes.data + 4 * first, place, finish)
-                else:  # a panel that sticks out beyond Cout is finished where its sums are
-                    _finish_row(row_sums, scale.ctypes.data + 4 * first, row_sums, finish)
-                    copy_bytes(place, row_sums, inside)
+            r = 0 if panel > 0 else ROWS
+            for step in range(turns):
+                if panel < count and step < steps:
+                    _add_step(gathered + STEP_BYTES * step, weights + 4 * ROWS * program[1, step])
+                while r * turns < ROWS * (step + 1):
+                    row_sums = before + 4 * ROWS * r
+                    place = output.ctypes.data + rows[block, r] * row_bytes + item * first
+                    if inside == item * ROWS:
+                        _finish_row(row_sums, scale.ctypes.data + 4 * first, place, finish)
+                    else:  # a panel that sticks out beyond Cout is finished where its sums are
+                        _finish_row(row_sums, scale.ctypes.data + 4 * first, row_sums, finish)
+                        copy_bytes(place, row_sums, inside)
+                    r += 1
+            if panel < count:
+                _store_sums(sums + _SUMS_BYTES * (panel & 1))
     _close_tiles()
+
+
+@kernel
+def _gather_rows(
+    tap_table: Int64,
+    zero_row: Bytes,
+    rows: Int32,
+    mask: int,
+    sources: Int32,
+    source_step: int,
+    gathered: int,
+    program: Int64,
+) -> int:
+    """Copy the input rows of a block to `gathered`, step by step; write its program, return the number of steps."""
+    taps = 0
+    steps = 0
+    for tap in range(tap_table.shape[0]):
+        if (mask >> np.uint64(tap)) & np.uint64(1):
+            program[0, taps] = tap
+            taps += 1
+            for word in range(0, tap_table[tap, 2], _STEP_WORDS):
+                program[1, steps] = tap_table[tap, 3] + word
+                steps += 1
+    zeros = np.int64(zero_row.ctypes.data)
+    for r in range(rows.size):
+        target = gathered + 64 * r
+        for i in range(taps):
+            tap = program[0, i]
+            source = sources[rows[r], tap if source_step else 0]
+            start = zeros if source < 0 else tap_table[tap, 0] + source * tap_table[tap, 1]
+            left = tap_table[tap, 1]
+            while left >= 64:
+                _copy_line(target, start)
+                target += STEP_BYTES
+                start += 64
+                left -= 64
+            if left > 0:
+                _copy_part(target, start, left)
+                target += STEP_BYTES
+    return steps
