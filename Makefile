@@ -48,6 +48,6 @@ $(VENV)/.installed-demo: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
-	@echo "installing colonnade[bags,formats,train,dev] into $(VENV)"
-	@$(PIP) install -c constraints.txt -e '.[bags,formats,train,dev]'
+	@echo "installing colonnade[bags,formats,train,bench,dev] into $(VENV)"
+	@$(PIP) install -c constraints.txt -e '.[bags,formats,train,bench,dev]'
 	@touch $@

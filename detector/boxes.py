@@ -38,7 +38,7 @@ def bev_iou(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
     Raises:
         UsageError: an array is not (N, 7).
     """
-    return _overlap_matrix(_check_boxes(a), _check_boxes(b), False)
+    return _overlaps(a, b, volume=False)
 
 
 def iou_3d(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
@@ -47,7 +47,7 @@ def iou_3d(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
     Raises:
         UsageError: an array is not (N, 7).
     """
-    return _overlap_matrix(_check_boxes(a), _check_boxes(b), True)
+    return _overlaps(a, b, volume=True)
 
 
 def suppress_boxes(boxes: ArrayLike, scores: ArrayLike, threshold: float) -> NDArray[np.intp]:
@@ -69,7 +69,16 @@ def suppress_boxes(boxes: ArrayLike, scores: ArrayLike, threshold: float) -> NDA
     rows, order = _check_boxes(boxes), np.argsort(-_check_scores(scores), kind="stable")
     if len(rows) != len(order):
         raise UsageError(f"{len(rows)} boxes but {len(order)} scores; give one score per box")
-    return order[_survivors(rows[order], float(threshold))]
+    return order[find_survivors(rows[order], np.zeros(len(rows), np.int32), threshold)]
+
+
+def find_survivors(
+    boxes: NDArray[np.float64], labels: NDArray[np.int32], threshold: float
+) -> NDArray[np.bool_]:
+    """Return which boxes (N, 7), given by descending score, no kept box of their label before them suppresses."""
+    kept = np.ones(len(boxes), np.bool_)
+    _suppress(boxes, labels, float(threshold), np.empty(len(boxes)), _clipping_space(), kept)
+    return kept
 
 
 def points_in_boxes(points: ArrayLike, boxes: ArrayLike) -> NDArray[np.int32]:
@@ -96,6 +105,18 @@ def count_points(points: ArrayLike, boxes: ArrayLike) -> NDArray[np.int32]:
     counts = np.zeros(len(rows), np.int32)
     _count_points(cloud, rows, *_headings(rows), counts)
     return counts
+
+
+def _overlaps(a: ArrayLike, b: ArrayLike, *, volume: bool) -> NDArray[np.float64]:
+    first, second = _check_boxes(a), _check_boxes(b)
+    result = np.zeros((len(first), len(second)))
+    _overlap_matrix(first, second, volume, _clipping_space(), result)
+    return result
+
+
+def _clipping_space() -> NDArray[np.float64]:
+    """Return room for two polygons, which clipping writes in turn."""
+    return np.empty((2, _MOST_CORNERS + 1, 2))
 
 
 def _check_boxes(boxes: ArrayLike) -> NDArray[np.float64]:
@@ -163,14 +184,12 @@ def _clip(
 
 
 @kernel
-def _intersection_area(
-    a: NDArray[np.float64], b: NDArray[np.float64], front: NDArray[np.float64], back: NDArray[np.float64]
-) -> float:
+def _intersection_area(a: NDArray[np.float64], b: NDArray[np.float64], space: NDArray[np.float64]) -> float:
     """Area shared by two footprints (Sutherland-Hodgman).
 
-    Worked out in b's own frame, where b's edges are parallel to the axes. `front` and `back` are (9, 2) work
-    space.
+    Worked out in b's own frame, where b's edges are parallel to the axes. `space`: see `_clipping_space`.
     """
+    front, back = space[0], space[1]
     cos, sin = math.cos(b[6]), math.sin(b[6])
     x, y = a[0] - b[0], a[1] - b[1]
     centre_x, centre_y = x * cos + y * sin, y * cos - x * sin
@@ -180,10 +199,11 @@ def _intersection_area(
         across = a[4] / 2 if k < 2 else -a[4] / 2
         front[k, 0] = centre_x + along * cos - across * sin
         front[k, 1] = centre_y + along * sin + across * cos
-    count = _clip(front, 4, 0, 1.0, b[3] / 2, back)
-    count = _clip(back, count, 0, -1.0, b[3] / 2, front)
-    count = _clip(front, count, 1, 1.0, b[4] / 2, back)
-    count = _clip(back, count, 1, -1.0, b[4] / 2, front)
+    count, sign = 4, 1.0
+    for cut in range(4):  # right and left of b, then beside it
+        axis = cut // 2
+        count = _clip(front, count, axis, sign, b[3 + axis] / 2, back)
+        front, back, sign = back, front, -sign
     if count < 3:
         return 0.0
     twice = 0.0
@@ -199,14 +219,13 @@ def _overlap(
     a: NDArray[np.float64],
     b: NDArray[np.float64],
     volume: bool,
-    front: NDArray[np.float64],
-    back: NDArray[np.float64],
+    space: NDArray[np.float64],
 ) -> float:
     reach = (math.hypot(a[3], a[4]) + math.hypot(b[3], b[4])) / 2
     if math.hypot(a[0] - b[0], a[1] - b[1]) > reach:
         return 0.0
     size_a, size_b = a[3] * a[4], b[3] * b[4]
-    shared = min(_intersection_area(a, b, front, back), size_a, size_b)
+    shared = min(_intersection_area(a, b, space), size_a, size_b)
     if volume:
         top = min(a[2] + a[5] / 2, b[2] + b[5] / 2)
         bottom = max(a[2] - a[5] / 2, b[2] - b[5] / 2)
@@ -219,36 +238,42 @@ def _overlap(
 
 
 @kernel
-def _overlap_matrix(a: NDArray[np.float64], b: NDArray[np.float64], volume: bool) -> NDArray[np.float64]:
-    result = np.zeros((len(a), len(b)))
-    front, back = np.empty((_MOST_CORNERS + 1, 2)), np.empty((_MOST_CORNERS + 1, 2))
-    solid = np.empty(len(b), np.bool_)
-    for j in range(len(b)):
-        solid[j] = _is_solid(b[j])
+def _overlap_matrix(
+    a: NDArray[np.float64],
+    b: NDArray[np.float64],
+    volume: bool,
+    space: NDArray[np.float64],
+    result: NDArray[np.float64],
+) -> None:
     for i in range(len(a)):
         if not _is_solid(a[i]):
             continue
         for j in range(len(b)):
-            if solid[j]:
-                result[i, j] = _overlap(a[i], b[j], volume, front, back)
-    return result
+            if _is_solid(b[j]):
+                result[i, j] = _overlap(a[i], b[j], volume, space)
 
 
 @kernel
-def _survivors(boxes: NDArray[np.float64], threshold: float) -> NDArray[np.bool_]:
-    """Which of the boxes, given by descending score, no kept box before them suppresses."""
-    kept = np.ones(len(boxes), np.bool_)
-    front, back = np.empty((_MOST_CORNERS + 1, 2)), np.empty((_MOST_CORNERS + 1, 2))
-    solid = np.empty(len(boxes), np.bool_)
+def _suppress(
+    boxes: NDArray[np.float64],
+    labels: NDArray[np.int32],
+    threshold: float,
+    reach: NDArray[np.float64],
+    space: NDArray[np.float64],
+    kept: NDArray[np.bool_],
+) -> None:
+    """Write which of the boxes, given by descending score, no kept box of their label before them suppresses."""
+    for i in range(len(boxes)):  # half a diagonal, and a little more than rounding can take from it
+        reach[i] = 0.500001 * math.sqrt(boxes[i, 3] * boxes[i, 3] + boxes[i, 4] * boxes[i, 4])
     for i in range(len(boxes)):
-        solid[i] = _is_solid(boxes[i])
-    for i in range(len(boxes)):
-        if not (kept[i] and solid[i]):
+        if not (kept[i] and _is_solid(boxes[i])):
             continue
         for j in range(i + 1, len(boxes)):
-            if kept[j] and solid[j] and _overlap(boxes[i], boxes[j], False, front, back) > threshold:
-                kept[j] = False
-    return kept
+            x, y, near = boxes[j, 0] - boxes[i, 0], boxes[j, 1] - boxes[i, 1], reach[i] + reach[j]
+            apart = x * x + y * y > near * near  # true of most pairs
+            if apart or not kept[j] or labels[j] != labels[i] or not _is_solid(boxes[j]):
+                continue
+            kept[j] = not _overlap(boxes[i], boxes[j], False, space) > threshold
 
 
 @kernel

@@ -2,70 +2,166 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
 from ..runtime.jit import kernel
 from ..runtime.sparse import PillarGrid
-from .boxes import suppress_boxes
+from .boxes import find_survivors
 from .detections import Detections
 from .ground import GroundMap
 from .pillars import PillarGeometry
 
 OVERLAP = 0.2  # footprint overlap (IoU) above which the lower of two boxes of a class is dropped
 MOST = 500  # boxes per frame at most, before suppression
+_QUALITY = 9  # column of the quality's logit among the regressions
+_STEEPEST = 30.0  # logits beyond it count as it
+_SUREST = 10.0  # no logit above it is passed over unseen: its sigmoid may round to 1
+_MARGIN, _ROOT_MARGIN = 0.01, 1e-6  # of a logit's bound: far more than rounding takes from the score
+
+
+def find_least_logits(score: float, exponents: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return, for heat^a * quality^b of each class, bounds (classes, 2) of heat's and quality's logits.
+
+    Below either one the score is less than `score`, whatever the other is. (Where both reach theirs it may still
+    be less.)
+
+    Args:
+        score: the least score, 0..1.
+        exponents: (classes, 2) a, b >= 0.
+    """
+    with np.errstate(divide="ignore", over="ignore"):
+        share = np.float64(score) ** (1.0 / exponents)  # what one factor must reach if the other is 1
+        bound = np.log(share / (1.0 - share)) - _MARGIN - _ROOT_MARGIN / exponents
+    return np.where(exponents > 0, np.minimum(bound, _SUREST), -np.inf).astype(np.float32)
 
 
 @kernel
 def find_peaks(
-    row_ptr: NDArray[np.int32], cols: NDArray[np.int32], heat: NDArray[np.float32], columns: int
-) -> NDArray[np.bool_]:
-    """Return (A, classes) bool: is an active cell the highest among its active 3x3 neighbours of a class.
+    row_ptr: NDArray[np.int32],
+    cols: NDArray[np.int32],
+    features: NDArray[np.float32],
+    least: NDArray[np.float32],
+    cells: NDArray[np.int32],
+    labels: NDArray[np.int32],
+) -> int:
+    """Find the active cells that no active 3 x 3 neighbour exceeds in the logit of a class; return how many.
 
     Between equals the first in row-major order is the peak.
+
+    Args:
+        row_ptr, cols: the active cells.
+        features: (A, classes + REGRESSION) logits of the classes first.
+        least: (classes, 2) bounds of the heat's and the quality's logits below which a cell is no candidate.
+        cells, labels: (A * classes,) peaks are written here, by cell, then by class.
     """
-    rows = len(row_ptr) - 1
-    classes = heat.shape[1]
-    peaks = np.ones(heat.shape, np.bool_)
-    rank = np.full((3, columns + 2), -1, np.int64)  # a rolling window of three rows
-    for i in range(rows + 1):
-        fresh = rank[i % 3]
-        fresh[:] = -1
-        if i < rows:
-            for a in range(row_ptr[i], row_ptr[i + 1]):
-                fresh[cols[a] + 1] = a
-        y = i - 1
-        if y < 0:
-            continue
-        for a in range(row_ptr[y], row_ptr[y + 1]):
-            for dy in range(-1, 2):
-                if y + dy < 0 or y + dy >= rows:
+    classes, rows, count = len(least), len(row_ptr) - 1, 0
+    for row in range(rows):
+        above, below = row_ptr[max(row - 1, 0)], row_ptr[row + 1]  # from where on neighbours may be
+        for a in range(row_ptr[row], row_ptr[row + 1]):
+            for k in range(classes):
+                logit = features[a, k]
+                if not (logit >= least[k, 0] and features[a, classes + _QUALITY] >= least[k, 1]):
                     continue
-                for dx in range(3):
-                    b = rank[(y + dy) % 3, cols[a] + dx]
-                    if b < 0 or b == a:
-                        continue
-                    for k in range(classes):
-                        if heat[b, k] > heat[a, k] or (heat[b, k] == heat[a, k] and b < a):
-                            peaks[a, k] = False
-    return peaks
+                left = cols[a] - 1
+                while above < row_ptr[row] and cols[above] < left:
+                    above += 1
+                while below < row_ptr[min(row + 2, rows)] and cols[below] < left:
+                    below += 1
+                peak = True
+                for first, last in ((above, row_ptr[row]), (below, row_ptr[min(row + 2, rows)])):
+                    b = first
+                    while b < last and cols[b] <= left + 2:
+                        peak &= not (features[b, k] > logit or (features[b, k] == logit and b < a))
+                        b += 1
+                if a > row_ptr[row] and cols[a - 1] == left:
+                    peak &= not features[a - 1, k] >= logit
+                if a + 1 < row_ptr[row + 1] and cols[a + 1] == left + 2:
+                    peak &= not features[a + 1, k] > logit
+                if peak:
+                    cells[count], labels[count] = a, k
+                    count += 1
+    return count
 
 
-def _sigmoid(x: NDArray[np.float32]) -> NDArray[np.float32]:
-    return (1.0 / (1.0 + np.exp(-np.clip(x, -30, 30)))).astype(np.float32)
+@kernel
+def _sigmoid(logit: float) -> float:
+    return 1.0 / (1.0 + math.exp(-min(max(logit, -_STEEPEST), _STEEPEST)))
+
+
+@kernel
+def select_best(
+    features: NDArray[np.float32],
+    exponents: NDArray[np.float64],
+    score: np.float32,
+    cells: NDArray[np.int32],
+    labels: NDArray[np.int32],
+    scores: NDArray[np.float32],
+) -> int:
+    """Score the peaks and move the best ones to the front, by descending score; return how many there are.
+
+    Between equals the earlier peak goes first.
+
+    Args:
+        features: (A, classes + REGRESSION).
+        exponents: (classes, 2) of heat and quality.
+        score: peaks below it are left out.
+        cells, labels: (K,) of the peaks.
+        scores: (most,) written.
+    """
+    classes, most, count = len(exponents), len(scores), 0
+    for n in range(len(cells)):
+        cell, label = cells[n], labels[n]
+        heat, quality = _sigmoid(features[cell, label]), _sigmoid(features[cell, classes + _QUALITY])
+        value = np.float32(heat ** exponents[label, 0] * quality ** exponents[label, 1])
+        if not value >= score or (count == most and value <= scores[most - 1]):
+            continue
+        count = min(count + 1, most)
+        k = count - 1
+        while k > 0 and scores[k - 1] < value:
+            scores[k], cells[k], labels[k] = scores[k - 1], cells[k - 1], labels[k - 1]
+            k -= 1
+        scores[k], cells[k], labels[k] = value, cell, label
+    return count
+
+
+@kernel
+def _decode_boxes(
+    features: NDArray[np.float32],
+    first: int,
+    cells: NDArray[np.int32],
+    coords: NDArray[np.int32],
+    x_min: float,
+    y_min: float,
+    cell: float,
+    boxes: NDArray[np.float32],
+) -> None:
+    """Write boxes from the regressions features[cells, first:]."""
+    for n in range(len(cells)):
+        at = features[cells[n], first:]
+        boxes[n, 0] = x_min + (coords[n, 1] + 0.5 + at[0]) * cell
+        boxes[n, 1] = y_min + (coords[n, 0] + 0.5 + at[1]) * cell
+        boxes[n, 2] = at[2]
+        for k in range(3, 6):
+            boxes[n, k] = math.exp(min(max(at[k], -3.0), 3.5))
+        axis = math.atan2(at[6], at[7]) / 2  # within a quarter turn of +x
+        if not at[8] > 0:  # the direction bit tells front from back
+            axis += math.pi
+        boxes[n, 6] = (axis + math.pi) % (2 * math.pi) - math.pi
 
 
 def decode_boxes(
     at: NDArray[np.float32], coords: NDArray[np.int32], geometry: PillarGeometry, cell: float
 ) -> NDArray[np.float32]:
     """Return boxes (M, 7), z above the ground, from regressions (M, REGRESSION) at cells (M, 2) row, column."""
-    x = geometry.x_min + (coords[:, 1] + 0.5 + at[:, 0]) * cell
-    y = geometry.y_min + (coords[:, 0] + 0.5 + at[:, 1]) * cell
-    axis = np.arctan2(at[:, 6], at[:, 7]) / 2  # within a quarter turn of +x
-    yaw = np.where(at[:, 8] > 0, axis, axis + np.pi)  # the direction bit tells front from back
-    yaw = (yaw + np.pi) % (2 * np.pi) - np.pi
-    size = np.exp(np.clip(at[:, 3:6], -3.0, 3.5))
-    return np.column_stack([x, y, at[:, 2], size, yaw]).astype(np.float32)
+    boxes = np.empty((len(at), 7), np.float32)
+    every = np.arange(len(at), dtype=np.int32)
+    _decode_boxes(
+        np.ascontiguousarray(at), 0, every, coords, geometry.x_min, geometry.y_min, float(cell), boxes
+    )
+    return boxes
 
 
 def decode(
@@ -89,23 +185,20 @@ def decode(
         exponents: a, b of each class, whose score is heat^a * quality^b: a ranks by what is there, b by how well the
             box fits.
     """
-    features = grid.features
-    count = len(classes)
-    if not len(features):
-        return Detections.empty(classes)
-    heat = _sigmoid(features[:, :count])
-    quality = _sigmoid(features[:, count + 9])
-    powers = np.array(exponents, np.float32)
-    combined = heat ** powers[:, 0] * quality[:, None] ** powers[:, 1]
-    peaks = find_peaks(grid.row_ptr, grid.cols, heat, grid.shape[1]) & (combined >= score)
-    cells, labels = np.nonzero(peaks)
-    scores = combined[cells, labels]
-    first = np.argsort(-scores, kind="stable")[:MOST]
-    cells, labels, scores = cells[first], labels[first].astype(np.int32), scores[first]
-    boxes = decode_boxes(features[cells, count:], grid.coords[cells], geometry, cell)
+    features, powers = grid.features, np.array(exponents, np.float64)
+    room = len(features) * len(classes)
+    cells, labels, scores = np.empty(room, np.int32), np.empty(room, np.int32), np.empty(MOST, np.float32)
+    least = find_least_logits(score, powers)
+    found = find_peaks(grid.row_ptr, grid.cols, features, least, cells, labels)
+    count = select_best(features, powers, np.float32(score), cells[:found], labels[:found], scores)
+    cells, labels, scores = cells[:count], labels[:count], scores[:count]
+    coords = np.empty((count, 2), np.int32)
+    coords[:, 0] = np.searchsorted(grid.row_ptr, cells, side="right") - 1
+    coords[:, 1] = grid.cols[cells]
+    boxes = np.empty((count, 7), np.float32)
+    _decode_boxes(
+        features, len(classes), cells, coords, geometry.x_min, geometry.y_min, float(cell), boxes
+    )
     boxes[:, 2] += ground.at(boxes[:, :2])
-    kept = np.zeros(len(boxes), bool)
-    for label in range(count):
-        members = np.flatnonzero(labels == label)
-        kept[members[suppress_boxes(boxes[members], scores[members], OVERLAP)]] = True
-    return Detections(boxes[kept], scores[kept], labels[kept].astype(np.int32), classes)
+    kept = find_survivors(boxes.astype(np.float64), labels, OVERLAP)
+    return Detections(boxes[kept], scores[kept], labels[kept], classes)

@@ -15,6 +15,7 @@ from ..runtime.jit import kernel, parallel_kernel, prange
 from .pillars import PILLAR_FEATURES, Pillars
 
 _TASKS = 16  # parts of a frame that threads share out
+_BLOCK = 32  # pillars that are rounded at once, while they are in the cache
 _SHARED_WORK = 6  # what a pillar's own features cost, in points
 
 
@@ -36,8 +37,9 @@ class EncoderWeights:
 
 
 @kernel
-def _encode_pillar(
-    pillar: int,
+def _encode_pillars(
+    begin: int,
+    end: int,
     starts: NDArray[np.int32],
     points: NDArray[np.float32],
     pillars: NDArray[np.float32],
@@ -45,31 +47,34 @@ def _encode_pillar(
     scale: NDArray[np.float32],
     pillar_weight: NDArray[np.float32],
     bias: NDArray[np.float32],
-    row: NDArray[np.float32],
+    rows: NDArray[np.float32],
 ) -> None:
-    """Write one pillar's features to `row`; loops over channels are innermost and vectorised."""
-    of_x, of_y, of_z, own = point_weight[0], point_weight[1], point_weight[2], pillars[pillar]
-    first, last = starts[pillar], starts[pillar + 1] - 1
-    for c in range(len(row)):
-        row[c] = -np.inf
-    # The pillar's part is the same for all its points: the maximum is taken over the points' part alone. Four
-    # points at once read the weights once; past the end the last point comes again, which changes no maximum.
-    for n in range(first, last + 1, 4):
-        n1, n2, n3 = min(n + 1, last), min(n + 2, last), min(n + 3, last)
-        x0, y0, z0 = points[n, 0], points[n, 1], points[n, 2]
-        x1, y1, z1 = points[n1, 0], points[n1, 1], points[n1, 2]
-        x2, y2, z2 = points[n2, 0], points[n2, 1], points[n2, 2]
-        x3, y3, z3 = points[n3, 0], points[n3, 1], points[n3, 2]
-        for c in range(len(row)):
-            a, b, d = of_x[c], of_y[c], of_z[c]
-            near = max(x0 * a + y0 * b + z0 * d, x1 * a + y1 * b + z1 * d)
-            far = max(x2 * a + y2 * b + z2 * d, x3 * a + y3 * b + z3 * d)
-            row[c] = max(row[c], max(near, far))
-    for c in range(len(row)):
-        shared = bias[c]
-        for f in range(PILLAR_FEATURES):
-            shared += own[f] * pillar_weight[f, c]
-        row[c] = max(row[c] * scale[c] + shared, np.float32(0.0))
+    """Write the features of pillars `begin` to `end` to `rows`; loops over channels are innermost and vectorised."""
+    channels = len(bias)
+    of_x, of_y, of_z = point_weight[0], point_weight[1], point_weight[2]
+    for p in range(begin, end):
+        row, own = rows[p - begin], pillars[p]
+        first, last = starts[p], starts[p + 1] - 1
+        for c in range(channels):
+            row[c] = -np.inf
+        # The pillar's part is the same for all its points: the maximum is taken over the points' part alone. Four
+        # points at once read the weights once; past the end the last point comes again, which changes no maximum.
+        for n in range(first, last + 1, 4):
+            n1, n2, n3 = min(n + 1, last), min(n + 2, last), min(n + 3, last)
+            x0, y0, z0 = points[n, 0], points[n, 1], points[n, 2]
+            x1, y1, z1 = points[n1, 0], points[n1, 1], points[n1, 2]
+            x2, y2, z2 = points[n2, 0], points[n2, 1], points[n2, 2]
+            x3, y3, z3 = points[n3, 0], points[n3, 1], points[n3, 2]
+            for c in range(channels):
+                a, b, d = of_x[c], of_y[c], of_z[c]
+                near = max(x0 * a + y0 * b + z0 * d, x1 * a + y1 * b + z1 * d)
+                far = max(x2 * a + y2 * b + z2 * d, x3 * a + y3 * b + z3 * d)
+                row[c] = max(row[c], max(near, far))
+        for c in range(channels):
+            shared = bias[c]
+            for f in range(PILLAR_FEATURES):
+                shared += own[f] * pillar_weight[f, c]
+            row[c] = max(row[c] * scale[c] + shared, np.float32(0.0))
 
 
 @parallel_kernel
@@ -85,8 +90,9 @@ def _encode(
     out: NDArray[np.float32],
 ) -> None:
     for task in prange(len(tasks) - 1):
-        for p in range(tasks[task], tasks[task + 1]):
-            _encode_pillar(p, starts, points, pillars, point_weight, scale, pillar_weight, bias, out[p])
+        first, last = tasks[task], tasks[task + 1]
+        rows = out[first:last]
+        _encode_pillars(first, last, starts, points, pillars, point_weight, scale, pillar_weight, bias, rows)
 
 
 @parallel_kernel
@@ -100,15 +106,20 @@ def _encode_u8(
     pillar_weight: NDArray[np.float32],
     bias: NDArray[np.float32],
     levels: np.float32,
-    rows: NDArray[np.float32],
+    blocks: NDArray[np.float32],
     out: NDArray[np.uint8],
 ) -> None:
     for task in prange(len(tasks) - 1):
-        row = rows[task]
-        for p in range(tasks[task], tasks[task + 1]):
-            _encode_pillar(p, starts, points, pillars, point_weight, scale, pillar_weight, bias, row)
-            for c in range(len(row)):
-                out[p, c] = np.uint8(np.int32(min(np.rint(row[c] * levels), np.float32(255.0))))
+        block, end = blocks[task], tasks[task + 1]
+        for first in range(tasks[task], end, _BLOCK):
+            last = min(first + _BLOCK, end)
+            _encode_pillars(
+                first, last, starts, points, pillars, point_weight, scale, pillar_weight, bias, block
+            )
+            for p in range(first, last):
+                row = block[p - first]
+                for c in range(len(bias)):
+                    out[p, c] = np.uint8(np.int32(min(np.rint(row[c] * levels), np.float32(255.0))))
 
 
 def _cut_tasks(starts: NDArray[np.int32]) -> NDArray[np.int64]:
@@ -153,7 +164,7 @@ def encode_u8(pillars: Pillars, weights: EncoderWeights, step: float) -> NDArray
         weights.pillar,
         weights.bias,
         np.float32(1.0 / step),
-        np.empty((_TASKS, len(weights.bias)), np.float32),
+        np.empty((_TASKS, _BLOCK, len(weights.bias)), np.float32),
         out,
     )
     return out

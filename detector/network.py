@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..runtime.errors import ModelError
+from ..runtime.errors import ModelError, UsageError
 from ..runtime.sparse import (
     MOST_TAPS,
     Operation,
@@ -102,13 +102,17 @@ class Network:
             inputs = tuple(channels[name] for name in layer.inputs)
             operations.append(_prepare(layer, part, inputs if _reads_apart(layer) else (sum(inputs),)))
         self._operations = tuple(operations)
+        self._integer = any(isinstance(part, QuantisedLayer) for part in parts)
 
     def run(self, grid: PillarGrid, recorder: Recorder | None = None) -> PillarGrid:
-        """Return the head's output for encoded pillars (P, encoder_channels): float32, or uint8 for integers.
+        """Return the head's output, float32.
 
         Args:
-            grid: the encoder's output.
+            grid: encoded pillars (P, encoder_channels): float32, or uint8 for integer weights.
             recorder: told of every layer, or None.
+
+        Raises:
+            UsageError: the grid has another number of channels or dtype.
         """
         for layer, inputs, rulebook, output in self._steps(grid):
             if recorder is not None:
@@ -124,6 +128,11 @@ class Network:
         self, grid: PillarGrid
     ) -> Iterator[tuple[Layer, tuple[PillarGrid, ...], Rulebook, PillarGrid]]:
         """Run the layers; yield each with its inputs, its rules and its output."""
+        wanted = self.architecture.encoder_channels, np.dtype(np.uint8 if self._integer else np.float32)
+        if (grid.channels, grid.features.dtype) != wanted:
+            raise UsageError(
+                f"the network takes {wanted[0]} channels of {wanted[1]}, got {grid.channels} of {grid.features.dtype}"
+            )
         known = {INPUT: grid}
         entered = {INPUT: len(grid)}  # active outputs of the strided layer before, by layer
         rules = RuleCache()

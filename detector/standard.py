@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..runtime.errors import UsageError
 from ..runtime.quant import quantise_unsigned
+from ..runtime.memory import keep_heap_steady
 from ..runtime.sparse import Kind, PillarGrid
 from ..runtime.threads import resolve_threads, thread_budget
 from ..runtime.trace import Trace, TraceRecorder
@@ -63,6 +64,7 @@ class StandardNetwork:
         self.variant, self.precision = variant, precision
         self.weights = weights
         self.threads = resolve_threads(threads)
+        keep_heap_steady()
         self._network = Network(architecture, weights)
 
     def run(self, grid: PillarGrid) -> PillarGrid:

@@ -27,7 +27,8 @@ _EXTRAS = {
     "formats": ("plyfile", "pyarrow"),
     "train": ("torch",),
     "open3d": ("open3d",),
-    "peers": ("spconv", "torch"),
+    "bench": ("onnx", "matplotlib"),
+    "peers": ("spconv", "torch", "openvino"),
 }
 _FEW_POINTS = 5_000  # per frame; a 16-beam sensor gives about 25,000
 _GROUND_SHARE = 0.05  # of the near points that lie on the ground, at least; streets give 0.14 to 0.6
