@@ -85,7 +85,8 @@ def _name_tensors(checkpoint: Checkpoint) -> Iterator[tuple[str, NDArray[Any]]]:
         yield f"encoder.{field.name}", _contiguous(getattr(checkpoint.encoder, field.name), np.float32)
     if checkpoint.encoder_step is not None:
         yield "encoder.step", np.array([checkpoint.encoder_step], np.float32)
-    for layer, part in zip(checkpoint.manifest.architecture.layers, checkpoint.layers, strict=True):
+    parts: tuple[LayerWeights | QuantisedLayer, ...] = checkpoint.layers
+    for layer, part in zip(checkpoint.manifest.architecture.layers, parts, strict=True):
         if isinstance(part, QuantisedLayer):
             yield f"{layer.name}.weight", _contiguous(part.weight, np.int8)
             yield f"{layer.name}.bias", _contiguous(part.bias, np.int32)

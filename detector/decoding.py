@@ -32,7 +32,7 @@ def find_least_logits(score: float, exponents: NDArray[np.float64]) -> NDArray[n
         score: the least score, 0..1.
         exponents: (classes, 2) a, b >= 0.
     """
-    with np.errstate(divide="ignore", over="ignore"):
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
         share = np.float64(score) ** (1.0 / exponents)  # what one factor must reach if the other is 1
         bound = np.log(share / (1.0 - share)) - _MARGIN - _ROOT_MARGIN / exponents
     return np.where(exponents > 0, np.minimum(bound, _SUREST), -np.inf).astype(np.float32)
@@ -196,9 +196,7 @@ def decode(
     coords[:, 0] = np.searchsorted(grid.row_ptr, cells, side="right") - 1
     coords[:, 1] = grid.cols[cells]
     boxes = np.empty((count, 7), np.float32)
-    _decode_boxes(
-        features, len(classes), cells, coords, geometry.x_min, geometry.y_min, float(cell), boxes
-    )
+    _decode_boxes(features, len(classes), cells, coords, geometry.x_min, geometry.y_min, float(cell), boxes)
     boxes[:, 2] += ground.at(boxes[:, :2])
     kept = find_survivors(boxes.astype(np.float64), labels, OVERLAP)
     return Detections(boxes[kept], scores[kept], labels[kept], classes)

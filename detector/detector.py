@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from ..runtime.errors import ModelError, UsageError
 from ..runtime.memory import keep_heap_steady
-from ..runtime.quant import quantise_unsigned
 from ..runtime.sparse import HAS_FAST_INT8, PillarGrid
 from ..runtime.threads import resolve_threads, thread_budget
 from .checkpoints import (
@@ -28,8 +27,8 @@ from .checkpoints import (
 )
 from .decoding import decode
 from .detections import Detections
-from .encoder import encode
-from .ground import estimate_ground
+from .encoder import encode, encode_u8
+from .ground import estimate_ground, split_columns
 from .network import Network
 from .pillars import Pillars, pillarise
 
@@ -112,11 +111,12 @@ class Detector:
         geometry, architecture = self.manifest.geometry, self.manifest.architecture
         with thread_budget(self.threads):
             clock = [perf_counter()]
-            surface = estimate_ground(cloud, level=ground)
+            columns = split_columns(cloud).T
+            surface = estimate_ground(columns, level=ground)
             clock.append(perf_counter())
-            pillars = pillarise(cloud, surface, geometry)
+            pillars = pillarise(columns, surface, geometry)
             clock.append(perf_counter())
-            grid = PillarGrid.from_coords(pillars.coords, self._encode(pillars), pillars.shape)
+            grid = PillarGrid(pillars.row_ptr, pillars.cols, self._encode(pillars), pillars.shape)
             clock.append(perf_counter())
             head = self._network.run(grid)
             clock.append(perf_counter())
@@ -132,7 +132,7 @@ class Detector:
         """Return the network's input (P, C) in the type that it computes in."""
         if self._encoder_step is None:
             return encode(pillars, self._encoder)
-        return quantise_unsigned(encode(pillars, self._encoder), self._encoder_step)
+        return encode_u8(pillars, self._encoder, self._encoder_step)
 
 
 def _has_points(cloud: NDArray[np.float32]) -> bool:

@@ -103,9 +103,7 @@ def find_lowest(columns: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 @kernel
-def _find_lowest(
-    columns: NDArray[np.float32], cells: NDArray[np.int32], lowest: NDArray[np.float32]
-) -> None:
+def _find_lowest(columns: NDArray[np.float32], cells: NDArray[np.int32], lowest: NDArray[np.float32]) -> None:
     size = np.int32(CELLS * FINE)
     most, nowhere = np.int32(size - 1), np.int32(size * size)
     for n in range(len(cells)):  # without a branch, so that it is vectorised
@@ -238,7 +236,9 @@ def _prediction_weights() -> NDArray[np.float64]:
     known = windows.reshape(-1, _WIDTH * _WIDTH) < np.arange(CELLS * CELLS)[:, None]
     y, x = np.mgrid[-_WINDOW : _WINDOW + 1, -_WINDOW : _WINDOW + 1].reshape(2, 1, -1).astype(np.float64)
     weight = known / np.maximum(x * x + y * y, 1)
-    total = np.maximum(weight.sum(1, keepdims=True), 1e-9)  # the first cell knows none; it takes another plane
+    total = np.maximum(
+        weight.sum(1, keepdims=True), 1e-9
+    )  # the first cell knows none; it takes another plane
     x_mean, y_mean = (weight * x).sum(1, keepdims=True) / total, (weight * y).sum(1, keepdims=True) / total
     x, y = x - x_mean, y - y_mean
     xx, yy = ((weight * v * v).sum(1, keepdims=True) + _RIDGE for v in (x, y))

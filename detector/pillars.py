@@ -210,7 +210,11 @@ def _list_pillars(
                 row_ptr[row] = p
                 row, edge = row + 1, edge + width
             count = counts[cell]
-            cols[p], starts[p], counts[cell] = cell - edge + width, k, k  # the next cell overwrites an empty one
+            cols[p], starts[p], counts[cell] = (
+                cell - edge + width,
+                k,
+                k,
+            )  # the next cell overwrites an empty one
             p, k = p + (count > 0), k + count
     starts[p] = k
     for rest in range(row, last_row + 1):
@@ -219,9 +223,7 @@ def _list_pillars(
 
 
 @kernel
-def _order_points(
-    cells: NDArray[np.int32], following: NDArray[np.int32], order: NDArray[np.int32]
-) -> None:
+def _order_points(cells: NDArray[np.int32], following: NDArray[np.int32], order: NDArray[np.int32]) -> None:
     for n in range(len(cells)):
         if cells[n] >= 0:
             cell = np.uint64(cells[n])

@@ -148,8 +148,8 @@ class _Comparison:
 
 def _common_features(a: PillarGrid, b: PillarGrid) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the features of the cells that are active in both: pruning may choose others in integers."""
-    keys = [grid.coords.astype(np.int64) @ (grid.shape[1], 1) for grid in (a, b)]
-    _, rows_a, rows_b = np.intersect1d(*keys, assume_unique=True, return_indices=True)
+    keys_a, keys_b = (grid.coords.astype(np.int64) @ (grid.shape[1], 1) for grid in (a, b))
+    _, rows_a, rows_b = np.intersect1d(keys_a, keys_b, assume_unique=True, return_indices=True)
     return a.features[rows_a].astype(np.float64), b.features[rows_b].astype(np.float64)
 
 

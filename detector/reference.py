@@ -18,7 +18,9 @@ def find_lowest(points: NDArray[np.float32], fine: int) -> NDArray[np.float32]:
         kept = points[
             (np.abs(points[:, 0]) < HALF) & (np.abs(points[:, 1]) < HALF) & (np.abs(points[:, 2]) < 50.0)
         ]
-    cells = np.minimum(((kept[:, :2] + np.float32(HALF)) * np.float32(fine / CELL)).astype(np.int64), size - 1)
+    cells = np.minimum(
+        ((kept[:, :2] + np.float32(HALF)) * np.float32(fine / CELL)).astype(np.int64), size - 1
+    )
     np.minimum.at(lowest, (cells[:, 1], cells[:, 0]), kept[:, 2])
     return lowest
 
@@ -30,6 +32,61 @@ def collect_candidates(lowest: NDArray[np.float32], fine: int) -> NDArray[np.flo
     ordered = np.sort(cells, axis=2)  # inf, an empty fine cell, comes last
     quartile = np.take_along_axis(ordered, (count // 4)[:, :, None], axis=2)[:, :, 0]
     return np.where(count >= 2, quartile, np.float32(np.nan)).astype(np.float32)
+
+
+def fit_plane(candidates: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Twin of ground.fit_plane."""
+    centres = (np.arange(CELLS) + 0.5) * CELL - HALF
+    rows, columns = np.nonzero((np.hypot(centres[:, None], centres) < 16.0) & np.isfinite(candidates))
+    if not len(rows):
+        rows, columns = np.nonzero(np.isfinite(candidates))
+    if not len(rows):
+        return np.zeros(3)
+    z, flat = candidates[rows, columns].astype(np.float64), np.ones(len(rows))
+    columns_ = np.column_stack([flat, centres[columns], centres[rows]])
+    plane = np.array([np.quantile(z, 0.35), 0.0, 0.0])
+    for limit in (1.5, 1.0, 0.6, 0.4, 0.3, 0.25):
+        rest = z - columns_ @ plane
+        vote = (rest < limit) & (rest > -1.5 * limit)
+        if vote.sum() < 6:
+            break
+        squares = columns_[vote].T @ columns_[vote] + np.diag([0.0, 100.0, 100.0])
+        plane = np.linalg.solve(squares, columns_[vote].T @ z[vote])
+    return plane
+
+
+def _extrapolate(heights: NDArray[np.float64], i: int, j: int) -> float:
+    """Return the height at (i, j) of the plane through the known cells of the window around it."""
+    rows, columns = np.nonzero(np.isfinite(heights[i : i + 7, j : j + 7]))
+    z, y, x = heights[i + rows, j + columns], rows - 3.0, columns - 3.0
+    weight = 1 / (x * x + y * y)
+    middle = np.array([np.average(v, weights=weight) for v in (x, y, z)])
+    offset = np.column_stack([x, y, z]) - middle
+    squares = offset.T @ (weight[:, None] * offset)
+    slopes = np.linalg.solve(squares[:2, :2] + 0.5 * np.eye(2), squares[:2, 2])
+    return float(middle[2] - middle[:2] @ slopes)
+
+
+def grow_map(
+    candidates: NDArray[np.float32], plane: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], float]:
+    """Twin of ground.grow_map."""
+    i, j = np.mgrid[0:CELLS, 0:CELLS].reshape(2, -1) - (CELLS - 1) // 2
+    padded = np.full((CELLS + 6, CELLS + 6), np.nan)  # three cells on each side
+    for k in np.argsort(i * i + j * j, kind="stable"):
+        row, column = i[k] + (CELLS - 1) // 2, j[k] + (CELLS - 1) // 2
+        predicted = plane @ (1.0, j[k] * CELL, i[k] * CELL)
+        if i[k] ** 2 + j[k] ** 2 > 3:
+            predicted = _extrapolate(padded, row, column)
+        z = candidates[row, column]
+        padded[row + 3, column + 3] = z if -0.6 < z - predicted < 0.4 else np.float32(predicted)
+    share = np.isfinite(padded).astype(np.float64)
+    total, weight = np.zeros((CELLS, CELLS)), np.zeros((CELLS, CELLS))
+    for a, b in np.ndindex(3, 3):
+        w, part = (1 + (a == 1)) * (1 + (b == 1)), (slice(a + 2, a + 2 + CELLS), slice(b + 2, b + 2 + CELLS))
+        total, weight = total + w * np.nan_to_num(padded[part]), weight + w * share[part]
+    smooth = total / weight
+    return smooth, float(np.median(smooth[np.hypot(i, j).reshape(CELLS, CELLS) * CELL < 8.0]))
 
 
 def interpolate_heights(heights: NDArray[np.float32], xy: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -90,20 +147,50 @@ def _describe_pillars(
 
 
 def encode(pillars: Pillars, weights: EncoderWeights) -> NDArray[np.float32]:
-    """Twin of encoder.encode."""
-    member = np.repeat(np.arange(len(pillars)), np.diff(pillars.starts))
+    """Twin of encoder.encode, to the bit: sums from left to right, each step rounded to float32."""
+    x, y, z = (column[:, None] for column in pillars.point_features.T)
+    values = x * weights.point[0] + y * weights.point[1] + z * weights.point[2]
     best = np.full((len(pillars), len(weights.bias)), -np.inf, np.float32)
-    np.maximum.at(best, member, pillars.point_features @ weights.point)
-    return np.maximum(best * weights.scale + pillars.pillar_features @ weights.pillar + weights.bias, 0)
+    np.maximum.at(best, np.repeat(np.arange(len(pillars)), np.diff(pillars.starts)), values)
+    shared = np.tile(weights.bias, (len(pillars), 1))
+    for feature, weight in zip(pillars.pillar_features.T, weights.pillar, strict=True):
+        shared += feature[:, None] * weight
+    return np.maximum(best * weights.scale + shared, np.float32(0))
 
 
-def find_peaks(coords: NDArray[np.int32], heat: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Twin of decoding.find_peaks, by comparing every pair of cells."""
+def encode_u8(pillars: Pillars, weights: EncoderWeights, step: float) -> NDArray[np.uint8]:
+    """Twin of encoder.encode_u8, to the bit."""
+    return np.clip(np.rint(encode(pillars, weights) * np.float32(1 / step)), 0, 255).astype(np.uint8)
+
+
+def find_peaks(coords: NDArray[np.int32], logits: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Twin of decoding.find_peaks without bounds, (A, classes): by comparing every pair of cells."""
     near = (np.abs(coords[:, None] - coords[None]) <= 1).all(-1)
     np.fill_diagonal(near, False)
     earlier = np.arange(len(coords))[None] < np.arange(len(coords))[:, None]  # [a, b]: b comes before a
-    peaks = np.ones(heat.shape, bool)
-    for k in range(heat.shape[1]):
-        mine, other = heat[:, k][:, None], heat[:, k][None]
+    peaks = np.ones(logits.shape, bool)
+    for k in range(logits.shape[1]):
+        mine, other = logits[:, k][:, None], logits[:, k][None]
         peaks[:, k] = ~(near & ((other > mine) | ((other == mine) & earlier))).any(1)
     return peaks
+
+
+def score_cells(features: NDArray[np.float32], exponents: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return the score heat^a * quality^b of every cell and class, (A, classes)."""
+    logits = np.clip(features.astype(np.float64), -30, 30)
+    heat, quality = (
+        1 / (1 + np.exp(-v)) for v in (logits[:, : len(exponents)], logits[:, len(exponents) + 9])
+    )
+    return (heat ** exponents[:, 0] * quality[:, None] ** exponents[:, 1]).astype(np.float32)
+
+
+def decode_boxes(
+    at: NDArray[np.float32], coords: NDArray[np.int32], geometry: PillarGeometry, cell: float
+) -> NDArray[np.float32]:
+    """Twin of decoding.decode_boxes."""
+    x = geometry.x_min + (coords[:, 1] + 0.5 + at[:, 0]) * cell
+    y = geometry.y_min + (coords[:, 0] + 0.5 + at[:, 1]) * cell
+    axis = np.arctan2(at[:, 6], at[:, 7]) / 2
+    yaw = np.where(at[:, 8] > 0, axis, axis + np.pi)
+    size = np.exp(np.clip(at[:, 3:6], -3.0, 3.5))
+    return np.column_stack([x, y, at[:, 2], size, (yaw + np.pi) % (2 * np.pi) - np.pi]).astype(np.float32)

@@ -53,7 +53,7 @@ def _find_percentile(histogram: ValueHistogram, percent: float) -> float:
 def _find_least_error(histogram: ValueHistogram) -> float:
     filled = np.flatnonzero(histogram.counts)
     counts = histogram.counts[filled].astype(np.float64)
-    centres = (filled + 0.5) * histogram.width
+    centres = (filled.astype(np.float64) + 0.5) * histogram.width
     tops = _CANDIDATES * histogram.largest
     errors = [_sum_squares(centres, counts, float(top)) for top in tops]
     return float(tops[np.argmin(errors)])

@@ -58,7 +58,7 @@ ARGUMENTS = (
     "finish",
 )
 
-_AHEAD = 16  # words between a prefetch and its use
+_AHEAD = 32  # words between a prefetch and its use
 _LINE = 64  # bytes of a cache line
 _ROUNDING = 12582912.0  # 1.5 · 2^23: adding it to 0..255 rounds half to even into the low bits
 

@@ -13,6 +13,7 @@ from colonnade.detector.boxes import (
     bev_iou,
     box_corners,
     count_points,
+    find_survivors,
     iou_3d,
     points_in_boxes,
     suppress_boxes,
@@ -146,6 +147,26 @@ def test_suppression_equals_the_reference(
         return  # rounding decides
     expected = reference.suppress_boxes(boxes, scores, threshold)
     assert suppress_boxes(boxes, scores, threshold).tolist() == expected.tolist()
+
+
+@given(box_rows, st.floats(0, 1), st.data())
+@settings(max_examples=40, deadline=None)
+def test_boxes_of_other_labels_are_left_alone(
+    a: list[tuple[float, ...]], threshold: float, data: st.DataObject
+) -> None:
+    boxes = rows(*a)
+    labels = np.array([data.draw(st.integers(0, 2)) for _ in a], np.int32)
+    expected = np.zeros(len(a), bool)
+    for label in range(3):
+        members = np.flatnonzero(labels == label)
+        expected[members[suppress_boxes(boxes[members], -np.arange(len(members)), threshold)]] = True
+    assert find_survivors(boxes, labels, threshold).tolist() == expected.tolist()
+
+
+def test_boxes_that_are_not_finite_neither_suppress_nor_are_suppressed() -> None:
+    boxes = np.array([CAR, CAR, CAR, CAR])
+    boxes[0, 3], boxes[2, 0] = np.inf, np.nan
+    assert find_survivors(boxes, np.zeros(4, np.int32), 0.5).tolist() == [True, True, True, False]
 
 
 @given(box_rows, st.integers(0, 2**32 - 1))

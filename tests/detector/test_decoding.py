@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from colonnade.detector import decoding, reference
-from colonnade.detector.decoding import decode, decode_boxes, find_peaks
+from colonnade.detector.decoding import decode, decode_boxes, find_least_logits, find_peaks, select_best
 from colonnade.detector.ground import CELLS, GroundMap
 from colonnade.detector.pillars import PillarGeometry
 from colonnade.runtime.sparse import PillarGrid
@@ -19,6 +19,7 @@ CLASSES = ("car", "pedestrian")
 FLAT = GroundMap(np.full((CELLS, CELLS), -1.7, np.float32), -1.7)
 EXPONENTS = ((0.6, 0.4), (0.85, 0.15))  # of heat and quality in the score of each class
 BOX_TOLERANCE = 1e-4
+SCORE_TOLERANCE = 1e-6  # relative; float32
 
 
 def write_box(features, coords, index, box, label, logit):
@@ -40,15 +41,84 @@ def make_head():
     return coords, features
 
 
-@settings(max_examples=80, deadline=None)
-@given(st.integers(0, 2**31), st.integers(1, 12), st.integers(1, 12), st.floats(0, 1))
-def test_peaks_equal_the_twin(seed, rows, columns, density):
+def list_peaks(grid: PillarGrid, least: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the cells and labels that find_peaks finds."""
+    cells, labels = np.empty((2, len(grid) * len(least)), np.int32)
+    count = find_peaks(grid.row_ptr, grid.cols, grid.features, least, cells, labels)
+    return cells[:count], labels[:count]
+
+
+def draw_head(seed: int, rows: int, columns: int, density: float) -> PillarGrid:
+    """Return a head's output for three classes, with few levels of logits: many ties."""
     rng = np.random.default_rng(seed)
     coords = np.argwhere(rng.random((rows, columns)) < density).astype(np.int32)
-    heat = rng.integers(0, 4, (len(coords), 3)).astype(np.float32)  # few levels: many ties
-    grid = PillarGrid.from_coords(coords, np.zeros((len(coords), 1), np.float32), (rows, columns))
-    found = find_peaks(grid.row_ptr, grid.cols, heat, columns)
-    np.testing.assert_array_equal(found, reference.find_peaks(coords, heat))
+    features = rng.normal(size=(len(coords), 13)).astype(np.float32)
+    features[:, :3] = rng.integers(-2, 3, (len(coords), 3)) * rng.choice([0.5, 8.0])
+    return PillarGrid.from_coords(coords, features, (rows, columns))
+
+
+@settings(max_examples=120, deadline=None)
+@given(st.integers(0, 2**31), st.integers(1, 12), st.integers(1, 12), st.floats(0, 1))
+def test_peaks_equal_the_twin(seed, rows, columns, density):
+    grid = draw_head(seed, rows, columns, density)
+    peaks = reference.find_peaks(grid.coords, grid.features[:, :3])
+    everything = np.full((3, 2), -np.inf, np.float32)
+    np.testing.assert_array_equal(list_peaks(grid, everything), np.nonzero(peaks))
+    least = np.array([[0.5, -np.inf], [0.0, 0.2], [-np.inf, 0.0]], np.float32)
+    peaks &= (grid.features[:, :3] >= least[:, 0]) & (grid.features[:, 12:] >= least[:, 1])
+    np.testing.assert_array_equal(list_peaks(grid, least), np.nonzero(peaks))
+
+
+powers = st.sampled_from([0.0, 1e-9, 0.1, 0.6, 1.0, 4.0])
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.integers(0, 2**31),
+    st.sampled_from([0.0, 1e-6, 0.05, 0.3, 0.5, 0.9, 0.99999, 1.0]),
+    st.lists(st.tuples(powers, powers), min_size=3, max_size=3),
+)
+def test_detections_equal_the_twin_whatever_the_score(seed, score, exponents):
+    grid = draw_head(seed, 12, 14, 0.6)
+    weights = np.array(exponents)
+    scores = reference.score_cells(grid.features, weights)
+    if (np.abs(scores - score)[scores != np.float32(score)] < SCORE_TOLERANCE).any():
+        return  # rounding decides
+    peaks = reference.find_peaks(grid.coords, grid.features[:, :3]) & (scores >= np.float32(score))
+    cells, labels = np.nonzero(peaks)
+    found = list_peaks(grid, find_least_logits(score, weights))
+    best = np.empty(decoding.MOST, np.float32)
+    count = select_best(grid.features, weights, np.float32(score), *found, best)
+    assert sorted(zip(found[0][:count], found[1][:count], strict=True)) == list(
+        zip(cells, labels, strict=True)
+    )
+    assert (np.diff(best[:count]) <= 0).all()
+    np.testing.assert_allclose(best[:count], scores[found[0][:count], found[1][:count]], rtol=SCORE_TOLERANCE)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**31), st.integers(0, 40), st.integers(1, 20))
+def test_the_best_are_selected_in_a_stable_order(seed, count, most):
+    features = np.zeros((count, 12), np.float32)
+    features[:, 0] = np.random.default_rng(seed).integers(-3, 4, count)  # ties
+    cells, labels = np.arange(count, dtype=np.int32), np.zeros(count, np.int32)
+    scores = np.empty(most, np.float32)
+    found = select_best(features, np.array([[1.0, 0.0]] * 2), np.float32(0.2), cells, labels, scores)
+    expected = np.argsort(-features[:, 0], kind="stable")
+    expected = expected[features[expected, 0] > -1.3][:most]
+    np.testing.assert_array_equal(cells[:found], expected)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**31), st.integers(0, 30))
+def test_boxes_equal_the_twin(seed, count):
+    rng = np.random.default_rng(seed)
+    at = rng.normal(0, 2, (count, 10)).astype(np.float32)
+    coords = rng.integers(0, 40, (count, 2)).astype(np.int32)
+    expected = reference.decode_boxes(at, coords, GRID, CELL)
+    found = decode_boxes(at, coords, GRID, CELL)
+    np.testing.assert_allclose(found[:, :6], expected[:, :6], rtol=1e-6, atol=BOX_TOLERANCE)
+    assert (np.abs((found[:, 6] - expected[:, 6] + np.pi) % (2 * np.pi) - np.pi) < BOX_TOLERANCE).all()
 
 
 @settings(max_examples=100, deadline=None)

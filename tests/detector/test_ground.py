@@ -10,9 +10,9 @@ from hypothesis.extra import numpy as hnp
 
 from colonnade.detector import reference
 from colonnade.detector.ground import (
-    FINE,
     CELL,
     CELLS,
+    FINE,
     HALF,
     GroundMap,
     collect_candidates,
@@ -20,8 +20,12 @@ from colonnade.detector.ground import (
     estimate_ground_height,
     find_lowest,
     fit_plane,
+    grow_map,
     split_columns,
 )
+
+PLANE_TOLERANCE = 1e-9  # float64, solved in another way
+HEIGHT_TOLERANCE = 1e-5  # [m] float32 heights, each from those before it
 
 clouds = hnp.arrays(
     np.float32,
@@ -49,6 +53,51 @@ def test_candidates_equal_the_twin(seed, density):
     lowest = rng.normal(-1.7, 0.5, (CELLS * FINE, CELLS * FINE)).astype(np.float32)
     lowest[rng.random(lowest.shape) >= density] = np.inf
     np.testing.assert_array_equal(collect_candidates(lowest), reference.collect_candidates(lowest, FINE))
+
+
+def draw_candidates(seed: int, density: float) -> np.ndarray:
+    """Return candidates (CELLS, CELLS) of uneven ground with cars and pits, known in a part of the cells."""
+    rng = np.random.default_rng(seed)
+    candidates = rng.normal(-1.7, 0.1, (CELLS, CELLS)) + rng.choice(
+        [0.0, 1.5, -2.0], (CELLS, CELLS), p=[0.7, 0.2, 0.1]
+    )
+    candidates[rng.random(candidates.shape) >= density] = np.nan
+    return candidates.astype(np.float32)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**31), st.sampled_from([0.0, 0.002, 0.05, 0.5, 1.0]))
+def test_planes_equal_the_twin(seed, density):
+    candidates = draw_candidates(seed, density)
+    np.testing.assert_allclose(fit_plane(candidates), reference.fit_plane(candidates), atol=PLANE_TOLERANCE)
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.integers(0, 2**31), st.sampled_from([0.0, 0.05, 0.5, 1.0]))
+def test_maps_equal_the_twin(seed, density):
+    candidates = draw_candidates(seed, density)
+    plane = np.array([-1.7, 0.01, -0.02])
+    heights, level = grow_map(candidates, plane)
+    expected, expected_level = reference.grow_map(candidates, plane)
+    np.testing.assert_allclose(heights, expected, atol=HEIGHT_TOLERANCE)
+    assert level == pytest.approx(expected_level, abs=HEIGHT_TOLERANCE)
+
+
+@pytest.mark.parametrize(
+    "layout", [np.asfortranarray, lambda p: np.repeat(p, 2, axis=0)[::2], lambda p: p.astype(np.float64)]
+)
+def test_columns_are_the_same_for_every_layout(layout):
+    points = np.random.default_rng(4).normal(size=(37, 5)).astype(np.float32)
+    columns = split_columns(layout(points))
+    assert columns.flags.c_contiguous
+    np.testing.assert_array_equal(columns, points[:, :3].T)
+
+
+def test_columns_that_lie_so_already_are_not_copied():
+    columns = np.zeros((3, 10), np.float32)
+    assert np.shares_memory(split_columns(columns.T), columns)
+    columns.flags.writeable = False
+    assert split_columns(columns.T).flags.writeable
 
 
 @settings(max_examples=60, deadline=None)

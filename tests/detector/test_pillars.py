@@ -9,14 +9,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from colonnade.detector import reference
-from colonnade.detector.encoder import EncoderWeights, encode
+from colonnade.detector.encoder import EncoderWeights, encode, encode_u8
 from colonnade.detector.ground import CELLS, GroundMap, estimate_ground
 from colonnade.detector.pillars import PILLAR_FEATURES, POINT_FEATURES, PillarGeometry, pillarise
 from colonnade.runtime.errors import ConfigError, UsageError
 from colonnade.runtime.threads import available_threads, thread_budget
 
 FEATURE_TOLERANCE = 1e-4  # sums over a pillar's points, in another order
-ENCODING_TOLERANCE = 1e-4
 
 GRID = PillarGeometry(-6.4, -3.2, 6.4, 3.2, -1.0, 4.0, 0.32)
 FLAT = GroundMap(np.full((CELLS, CELLS), -1.7, np.float32), -1.7)
@@ -30,6 +29,8 @@ clouds = hnp.arrays(
 
 
 def assert_same(found, expected):
+    np.testing.assert_array_equal(found.row_ptr, expected.row_ptr)
+    np.testing.assert_array_equal(found.cols, expected.cols)
     np.testing.assert_array_equal(found.coords, expected.coords)
     np.testing.assert_array_equal(found.starts, expected.starts)
     np.testing.assert_array_equal(found.order, expected.order)
@@ -57,9 +58,17 @@ def test_pillars_equal_the_twin(points):
 def test_encoding_equals_the_twin(points, channels):
     pillars = pillarise(points, FLAT, GRID)
     weights = draw_weights(np.random.default_rng(channels), channels)
-    np.testing.assert_allclose(
-        encode(pillars, weights), reference.encode(pillars, weights), atol=ENCODING_TOLERANCE
-    )
+    np.testing.assert_array_equal(encode(pillars, weights), reference.encode(pillars, weights))
+    for step in (0.001, 0.03, 1.0):
+        expected = reference.encode_u8(pillars, weights, step)
+        np.testing.assert_array_equal(encode_u8(pillars, weights, step), expected)
+
+
+@pytest.mark.parametrize("step", [0.0, -1.0, np.inf, np.nan])
+def test_impossible_steps_are_refused(step):
+    pillars = pillarise(np.zeros((1, 3), np.float32), FLAT, GRID)
+    with pytest.raises(UsageError, match="step"):
+        encode_u8(pillars, draw_weights(np.random.default_rng(0), 8), step)
 
 
 def test_real_frame_equals_the_twin_on_one_and_two_threads(kitti_points):
@@ -70,10 +79,55 @@ def test_real_frame_equals_the_twin_on_one_and_two_threads(kitti_points):
     assert_same(pillars, reference.pillarise(kitti_points, ground, geometry))
     weights = draw_weights(np.random.default_rng(0), 48)
     with thread_budget(1):
-        one = encode(pillars, weights)
+        one = encode(pillars, weights), encode_u8(pillars, weights, 0.05)
     with thread_budget(available_threads()):
-        two = encode(pillars, weights)
-    np.testing.assert_array_equal(one, two)
+        two = encode(pillars, weights), encode_u8(pillars, weights, 0.05)
+    for first, second in zip(one, two, strict=True):
+        np.testing.assert_array_equal(first, second)
+    np.testing.assert_array_equal(one[0], reference.encode(pillars, weights))
+    np.testing.assert_array_equal(one[1], reference.encode_u8(pillars, weights, 0.05))
+
+
+@pytest.mark.parametrize("geometry", [GRID, PillarGeometry(-1.0, -2.0, 4.0, 3.0, -1.0, 4.0, 1.0)])
+def test_points_on_the_borders_of_the_grid_equal_the_twin(geometry):
+    x = np.array(
+        [geometry.x_min, np.nextafter(np.float32(geometry.x_max), np.float32(0)), geometry.x_max, 0.0]
+    )
+    y = np.array(
+        [geometry.y_min, np.nextafter(np.float32(geometry.y_max), np.float32(0)), geometry.y_max, 0.0]
+    )
+    z = np.array([-2.7, -1.7, 0.3, 2.2999, 2.3])
+    points = np.stack(np.meshgrid(x, y, z), -1).reshape(-1, 3).astype(np.float32)
+    pillars = pillarise(points, FLAT, geometry)
+    assert len(pillars) == 9
+    assert_same(pillars, reference.pillarise(points, FLAT, geometry))
+
+
+def test_a_pillar_may_hold_every_point():
+    points = np.random.default_rng(6).uniform(0.01, 0.3, (3000, 3)).astype(np.float32)
+    pillars = pillarise(points, FLAT, GRID)
+    assert len(pillars) == 1
+    assert_same(pillars, reference.pillarise(points, FLAT, GRID))
+    weights = draw_weights(np.random.default_rng(1), 20)
+    np.testing.assert_array_equal(encode(pillars, weights), reference.encode(pillars, weights))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**31), st.integers(1, 40), st.integers(1, 40), st.integers(0, 200))
+def test_grids_of_any_size_equal_the_twin(seed, rows, columns, count):
+    geometry = PillarGeometry(-columns / 2, -rows / 2, columns / 2, rows / 2, -1.0, 4.0, 1.0)
+    points = np.random.default_rng(seed).uniform(-22, 22, (count, 3)).astype(np.float32)
+    points[:, 2] %= 4
+    assert_same(pillarise(points, FLAT, geometry), reference.pillarise(points, FLAT, geometry))
+
+
+def test_heights_above_uneven_ground_equal_the_twin():
+    rng = np.random.default_rng(7)
+    uneven = GroundMap(rng.normal(-1.7, 0.3, (CELLS, CELLS)).astype(np.float32), -1.7)
+    geometry = PillarGeometry(-64.0, -64.0, 64.0, 64.0, -9.0, 9.0, 0.5)  # beyond the map
+    points = rng.uniform(-64, 64, (4000, 3)).astype(np.float32)
+    points[:, 2] = rng.uniform(-3, 3, 4000)
+    assert_same(pillarise(points, uneven, geometry), reference.pillarise(points, uneven, geometry))
 
 
 def test_heights_are_measured_above_the_ground():
