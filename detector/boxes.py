@@ -199,7 +199,7 @@ def _intersection_area(a: NDArray[np.float64], b: NDArray[np.float64], space: ND
         across = a[4] / 2 if k < 2 else -a[4] / 2
         front[k, 0] = centre_x + along * cos - across * sin
         front[k, 1] = centre_y + along * sin + across * cos
-    count, sign = 4, 1.0
+    count, sign = int(np.int64(4)), 1.0  # a bare 4 would compile `_clip` once more
     for cut in range(4):  # right and left of b, then beside it
         axis = cut // 2
         count = _clip(front, count, axis, sign, b[3 + axis] / 2, back)

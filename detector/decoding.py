@@ -18,8 +18,8 @@ OVERLAP = 0.2  # footprint overlap (IoU) above which the lower of two boxes of a
 MOST = 500  # boxes per frame at most, before suppression
 _QUALITY = 9  # column of the quality's logit among the regressions
 _STEEPEST = 30.0  # logits beyond it count as it
-_SUREST = 10.0  # no logit above it is passed over unseen: its sigmoid may round to 1
-_MARGIN, _ROOT_MARGIN = 0.01, 1e-6  # of a logit's bound: far more than rounding takes from the score
+_ROUNDING = 1e-6  # more than rounding moves a score, relative
+_MARGIN = 1e-3  # more than rounding moves a bound
 
 
 def find_least_logits(score: float, exponents: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -32,10 +32,11 @@ def find_least_logits(score: float, exponents: NDArray[np.float64]) -> NDArray[n
         score: the least score, 0..1.
         exponents: (classes, 2) a, b >= 0.
     """
-    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-        share = np.float64(score) ** (1.0 / exponents)  # what one factor must reach if the other is 1
-        bound = np.log(share / (1.0 - share)) - _MARGIN - _ROOT_MARGIN / exponents
-    return np.where(exponents > 0, np.minimum(bound, _SUREST), -np.inf).astype(np.float32)
+    with np.errstate(divide="ignore", over="ignore"):
+        # What one factor must reach if the other is 1.
+        share = (score * (1.0 - _ROUNDING)) ** (1.0 / exponents)
+        bounds = np.log(share / (1.0 - share)) - _MARGIN
+    return np.where(bounds > -_STEEPEST, bounds, -np.inf).astype(np.float32)
 
 
 @kernel
@@ -44,6 +45,7 @@ def find_peaks(
     cols: NDArray[np.int32],
     features: NDArray[np.float32],
     least: NDArray[np.float32],
+    near: NDArray[np.int64],
     cells: NDArray[np.int32],
     labels: NDArray[np.int32],
 ) -> int:
@@ -55,31 +57,27 @@ def find_peaks(
         row_ptr, cols: the active cells.
         features: (A, classes + REGRESSION) logits of the classes first.
         least: (classes, 2) bounds of the heat's and the quality's logits below which a cell is no candidate.
+        near: (3,) work space.
         cells, labels: (A * classes,) peaks are written here, by cell, then by class.
     """
     classes, rows, count = len(least), len(row_ptr) - 1, 0
     for row in range(rows):
-        above, below = row_ptr[max(row - 1, 0)], row_ptr[row + 1]  # from where on neighbours may be
+        for line in range(3):  # the row before, this one, the next: the cell from which on neighbours may be
+            near[line] = row_ptr[min(max(row + line - 1, 0), rows)]
         for a in range(row_ptr[row], row_ptr[row + 1]):
             for k in range(classes):
                 logit = features[a, k]
                 if not (logit >= least[k, 0] and features[a, classes + _QUALITY] >= least[k, 1]):
                     continue
-                left = cols[a] - 1
-                while above < row_ptr[row] and cols[above] < left:
-                    above += 1
-                while below < row_ptr[min(row + 2, rows)] and cols[below] < left:
-                    below += 1
                 peak = True
-                for first, last in ((above, row_ptr[row]), (below, row_ptr[min(row + 2, rows)])):
-                    b = first
-                    while b < last and cols[b] <= left + 2:
+                for line in range(3):
+                    end = row_ptr[min(row + line, rows)]
+                    while near[line] < end and cols[near[line]] < cols[a] - 1:
+                        near[line] += 1
+                    b = near[line]
+                    while b < end and cols[b] <= cols[a] + 1:
                         peak &= not (features[b, k] > logit or (features[b, k] == logit and b < a))
                         b += 1
-                if a > row_ptr[row] and cols[a - 1] == left:
-                    peak &= not features[a - 1, k] >= logit
-                if a + 1 < row_ptr[row + 1] and cols[a + 1] == left + 2:
-                    peak &= not features[a + 1, k] > logit
                 if peak:
                     cells[count], labels[count] = a, k
                     count += 1
@@ -189,7 +187,7 @@ def decode(
     room = len(features) * len(classes)
     cells, labels, scores = np.empty(room, np.int32), np.empty(room, np.int32), np.empty(MOST, np.float32)
     least = find_least_logits(score, powers)
-    found = find_peaks(grid.row_ptr, grid.cols, features, least, cells, labels)
+    found = find_peaks(grid.row_ptr, grid.cols, features, least, np.empty(3, np.int64), cells, labels)
     count = select_best(features, powers, np.float32(score), cells[:found], labels[:found], scores)
     cells, labels, scores = cells[:count], labels[:count], scores[:count]
     coords = np.empty((count, 2), np.int32)

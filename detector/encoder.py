@@ -125,7 +125,8 @@ def _encode_u8(
 def _cut_tasks(starts: NDArray[np.int32]) -> NDArray[np.int64]:
     """Return the pillars (_TASKS + 1,) that bound parts of about equal work."""
     work = starts + _SHARED_WORK * np.arange(len(starts))
-    return np.searchsorted(work, np.arange(_TASKS + 1) * work[-1] // _TASKS).astype(np.int64)
+    shares = np.arange(_TASKS + 1) * work[-1] // _TASKS
+    return np.asarray(np.searchsorted(work, shares), np.int64)
 
 
 def encode(pillars: Pillars, weights: EncoderWeights) -> NDArray[np.float32]:

@@ -71,23 +71,17 @@ def _split_columns(points: NDArray[np.float32], columns: NDArray[np.float32]) ->
 
 
 @kernel
-def interpolate_height(heights: NDArray[np.float32], x: float, y: float) -> float:
-    """Return the bilinear ground height at one position."""
-    u = min(max((x + HALF) / CELL - 0.5, 0.0), CELLS - 1.0)
-    v = min(max((y + HALF) / CELL - 0.5, 0.0), CELLS - 1.0)
-    i, j = min(int(v), CELLS - 2), min(int(u), CELLS - 2)
-    a, b = v - i, u - j
-    low = heights[i, j] * (1 - b) + heights[i, j + 1] * b
-    high = heights[i + 1, j] * (1 - b) + heights[i + 1, j + 1] * b
-    return float(low * (1 - a) + high * a)
-
-
-@kernel
 def _interpolate_heights(
     heights: NDArray[np.float32], xy: NDArray[np.float32], out: NDArray[np.float32]
 ) -> None:
     for n in range(len(xy)):
-        out[n] = interpolate_height(heights, xy[n, 0], xy[n, 1])
+        u = min(max((xy[n, 0] + HALF) / CELL - 0.5, 0.0), CELLS - 1.0)
+        v = min(max((xy[n, 1] + HALF) / CELL - 0.5, 0.0), CELLS - 1.0)
+        i, j = min(int(v), CELLS - 2), min(int(u), CELLS - 2)
+        a, b = v - i, u - j
+        low = heights[i, j] * (1 - b) + heights[i, j + 1] * b
+        high = heights[i + 1, j] * (1 - b) + heights[i + 1, j + 1] * b
+        out[n] = low * (1 - a) + high * a
 
 
 def find_lowest(columns: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -244,7 +238,8 @@ def _prediction_weights() -> NDArray[np.float64]:
     xx, yy = ((weight * v * v).sum(1, keepdims=True) + _RIDGE for v in (x, y))
     xy = (weight * x * y).sum(1, keepdims=True)
     tilt = x_mean * (x * yy - y * xy) + y_mean * (y * xx - x * xy)
-    return weight * (1 / total - tilt / (xx * yy - xy * xy))
+    weights: NDArray[np.float64] = weight * (1 / total - tilt / (xx * yy - xy * xy))
+    return weights
 
 
 _WEIGHTS = _prediction_weights()

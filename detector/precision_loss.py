@@ -29,13 +29,11 @@ class LayerLoss:
 
     Attributes:
         name: of the layer.
-        step: value of one step of its output; None where it is float32.
         sqnr_db: signal to quantisation noise, 10 log10(sum x^2 / sum (x - x_int8)^2) over all frames; infinite without
             error, NaN without a signal.
     """
 
     name: str
-    step: float | None
     sqnr_db: float
 
 
@@ -129,10 +127,8 @@ class _Comparison:
     def conclude(self) -> PrecisionLoss:
         layers = self._reference.manifest.architecture.layers
         losses = tuple(
-            LayerLoss(layer.name, step if layer.relu else None, _to_decibel(signal, noise))
-            for layer, step, signal, noise in zip(
-                layers, self._steps.layers, self._signal, self._noise, strict=True
-            )
+            LayerLoss(layer.name, _to_decibel(signal, noise))
+            for layer, signal, noise in zip(layers, self._signal, self._noise, strict=True)
         )
         differences = np.concatenate([np.zeros(0), *self._differences])
         return PrecisionLoss(

@@ -28,14 +28,20 @@ from .ground import estimate_ground
 from .network import LayerWeights, Network, QuantisedLayer
 from .pillars import PillarGeometry, pillarise
 
-METHOD: Method = "percentile"  # the best of the three on validation data: docs/quantisation.md
+METHOD: Method = "percentile"  # the best on validation data, as is BALANCE: docs/quantisation.md
+BALANCE = (
+    0.25  # how far the step of a channel follows the channel's own top rather than that of the whole layer
+)
 LARGEST_BIAS = 2**30  # in the units of the sums: leaves as much again for the products
 LEAST_STEP = 2.0**-60  # of activations; smaller ones are zero for every purpose
+_LEAST_SHARE = 1e-3  # of the layer's top that a channel's counts for at least
+
+Step = float | NDArray[np.float64]  # one for all channels, or (C,) one for each
 
 
 @dataclass(frozen=True)
 class Steps:
-    """Values of one step of the activations.
+    """Values of one step of the activations, one number for all channels of an output, or one for each.
 
     Attributes:
         encoder: of its uint8 output.
@@ -44,8 +50,8 @@ class Steps:
         frames: how many they were chosen on.
     """
 
-    encoder: float
-    layers: tuple[float, ...]
+    encoder: Step
+    layers: tuple[Step, ...]
     method: Method
     frames: int
 
@@ -84,7 +90,9 @@ def calibrate(
     """Return the steps that suit the activations of a float32 model on calibration frames.
 
     The network runs over the frames in float32, and the values of every layer's output, which ReLU keeps at 0 and
-    above, give its step. The order of the frames does not matter. Arguments and errors as those of `quantise`.
+    above, give its steps. A channel's step lies between what the whole layer and what the channel alone would get:
+    rounding then spoils small channels less, at no cost at run time. The order of the frames does not matter.
+    Arguments and errors as those of `quantise`.
     """
     if method not in METHODS:
         raise UsageError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
@@ -114,7 +122,21 @@ def apply_steps(checkpoint: Checkpoint, steps: Steps, source: str) -> Checkpoint
         calibration=Calibration(steps.method, steps.frames, source, manifest.sha256),
     )
     layers = quantise_layers(manifest.architecture, check_float(checkpoint), steps)
-    return Checkpoint(quantised, checkpoint.encoder, layers, steps.encoder)
+    encoder, step = scale_encoder(checkpoint.encoder, steps.encoder)
+    return Checkpoint(quantised, encoder, layers, step)
+
+
+def scale_encoder(encoder: EncoderWeights, steps: Step) -> tuple[EncoderWeights, float]:
+    """Return an encoder whose channels share one step, and that step: each channel multiplied by what it lacks.
+
+    As the factors are above 0, they pass through the maximum and the ReLU.
+    """
+    step = float(np.float32(np.max(steps)))
+    factor = np.broadcast_to(step / np.asarray(steps), encoder.bias.shape).astype(np.float32)
+    scaled = EncoderWeights(
+        encoder.point, encoder.scale * factor, encoder.pillar * factor, encoder.bias * factor
+    )
+    return scaled, step
 
 
 def check_float(checkpoint: Checkpoint) -> tuple[LayerWeights, ...]:
@@ -151,25 +173,47 @@ class _Ranges:
     """The distribution of the encoder's and of every layer's output over frames."""
 
     def __init__(self, architecture: Architecture) -> None:
-        self._encoder = ValueHistogram()
-        self._layers = tuple(ValueHistogram() if layer.relu else None for layer in architecture.layers)
+        self._encoder = _OutputRange(architecture.encoder_channels, balance=BALANCE)
+        # Pruning compares the norms of pillars, so that all channels must count in one unit.
+        self._layers = tuple(
+            _OutputRange(layer.out_channels, balance=0.0 if layer.keep else BALANCE) if layer.relu else None
+            for layer in architecture.layers
+        )
         self.frames = 0
 
     def observe(self, network: Network, grid: PillarGrid) -> None:
-        self._encoder.observe(grid.features)
-        for histogram, (_, output) in zip(self._layers, network.outputs(grid), strict=True):
-            if histogram is not None:
-                histogram.observe(output.features)
+        self._encoder.observe(grid)
+        for seen, (_, output) in zip(self._layers, network.outputs(grid), strict=True):
+            if seen is not None:
+                seen.observe(output)
         self.frames += 1
 
     def choose_steps(self, method: Method) -> Steps:
-        layers = (1.0 if seen is None else _choose_step(seen, method) for seen in self._layers)
-        return Steps(_choose_step(self._encoder, method), tuple(layers), method, self.frames)
+        layers = (1.0 if seen is None else seen.choose_steps(method) for seen in self._layers)
+        return Steps(self._encoder.choose_steps(method), tuple(layers), method, self.frames)
 
 
-def _choose_step(seen: ValueHistogram, method: Method) -> float:
-    """Return the value of one uint8 step, as float32 holds it."""
-    return float(np.float32(max(find_top(seen, method) / LARGEST_UINT8, LEAST_STEP)))
+class _OutputRange:
+    """The distribution of the values of every channel of one output."""
+
+    def __init__(self, channels: int, *, balance: float) -> None:
+        self._channels = tuple(ValueHistogram() for _ in range(channels))
+        self._balance = balance
+
+    def observe(self, output: PillarGrid) -> None:
+        for seen, values in zip(self._channels, output.features.T, strict=True):
+            seen.observe(values)
+
+    def choose_steps(self, method: Method) -> NDArray[np.float64]:
+        """Return (C,) the value of one uint8 step of each channel, as float32 holds it."""
+        whole = ValueHistogram()
+        for seen in self._channels:
+            whole.merge(seen)
+        top = find_top(whole, method)
+        own = np.array([find_top(seen, method) if seen.total else 0.0 for seen in self._channels])
+        share = np.clip(own / top, _LEAST_SHARE, 1.0)
+        steps = np.maximum(top * share**self._balance / LARGEST_UINT8, LEAST_STEP)
+        return steps.astype(np.float32).astype(np.float64)
 
 
 def quantise_layers(
@@ -185,7 +229,7 @@ def quantise_layers(
     Raises:
         ModelError: a layer other than the last has no ReLU, or its numbers do not fit the integer format.
     """
-    by_channel = {INPUT: np.full(architecture.encoder_channels, steps.encoder)}
+    by_channel = {INPUT: np.broadcast_to(steps.encoder, architecture.encoder_channels)}
     done = []
     for layer, part, step in zip(architecture.layers, layers, steps.layers, strict=True):
         if not layer.relu and layer is not architecture.layers[-1]:
@@ -194,12 +238,12 @@ def quantise_layers(
             )
         input_steps = np.concatenate([by_channel[name] for name in layer.inputs])
         done.append(quantise_layer(layer, part, input_steps, step))
-        by_channel[layer.name] = np.full(layer.out_channels, step)
+        by_channel[layer.name] = np.broadcast_to(step, layer.out_channels)
     return tuple(done)
 
 
 def quantise_layer(
-    layer: Layer, part: LayerWeights, input_steps: NDArray[np.float64], output_step: float
+    layer: Layer, part: LayerWeights, input_steps: NDArray[np.float64], output_step: Step
 ) -> QuantisedLayer:
     """Return one integer layer.
 
@@ -211,7 +255,7 @@ def quantise_layer(
         layer: for its name.
         part: its float32 weights.
         input_steps: (Cin,) value of one step of each input channel.
-        output_step: of its output.
+        output_step: of its output, one or (Cout,).
 
     Raises:
         ModelError: a scale leaves float32, or sums could leave int32: |sum| <= 255 * sum |weight| + |bias|, which

@@ -75,7 +75,7 @@ def grow_map(
     padded = np.full((CELLS + 6, CELLS + 6), np.nan)  # three cells on each side
     for k in np.argsort(i * i + j * j, kind="stable"):
         row, column = i[k] + (CELLS - 1) // 2, j[k] + (CELLS - 1) // 2
-        predicted = plane @ (1.0, j[k] * CELL, i[k] * CELL)
+        predicted = float(plane @ (1.0, j[k] * CELL, i[k] * CELL))
         if i[k] ** 2 + j[k] ** 2 > 3:
             predicted = _extrapolate(padded, row, column)
         z = candidates[row, column]
@@ -155,12 +155,13 @@ def encode(pillars: Pillars, weights: EncoderWeights) -> NDArray[np.float32]:
     shared = np.tile(weights.bias, (len(pillars), 1))
     for feature, weight in zip(pillars.pillar_features.T, weights.pillar, strict=True):
         shared += feature[:, None] * weight
-    return np.maximum(best * weights.scale + shared, np.float32(0))
+    return np.asarray(np.maximum(best * weights.scale + shared, np.float32(0)))
 
 
 def encode_u8(pillars: Pillars, weights: EncoderWeights, step: float) -> NDArray[np.uint8]:
     """Twin of encoder.encode_u8, to the bit."""
-    return np.clip(np.rint(encode(pillars, weights) * np.float32(1 / step)), 0, 255).astype(np.uint8)
+    levels = np.rint(encode(pillars, weights) * np.float32(1 / step))
+    return np.asarray(np.clip(levels, 0, 255), np.uint8)
 
 
 def find_peaks(coords: NDArray[np.int32], logits: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -181,7 +182,7 @@ def score_cells(features: NDArray[np.float32], exponents: NDArray[np.float64]) -
     heat, quality = (
         1 / (1 + np.exp(-v)) for v in (logits[:, : len(exponents)], logits[:, len(exponents) + 9])
     )
-    return (heat ** exponents[:, 0] * quality[:, None] ** exponents[:, 1]).astype(np.float32)
+    return np.asarray(heat ** exponents[:, 0] * quality[:, None] ** exponents[:, 1], np.float32)
 
 
 def decode_boxes(

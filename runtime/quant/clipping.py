@@ -13,8 +13,8 @@ from .uniform import LARGEST_UINT8
 
 Method = Literal["mse", "percentile", "min-max"]
 METHODS: tuple[Method, ...] = get_args(Method)
-PERCENT = 99.99  # of the values above 0 that "percentile" does not clip
-_CANDIDATES = np.linspace(0.2, 1.0, 161)  # shares of the largest value that "mse" tries
+PERCENT = 99.999  # of the values above 0 that "percentile" does not clip
+_CANDIDATES = np.linspace(0.2, 1.0, 81)  # shares of the largest value that "mse" tries
 
 
 def find_top(histogram: ValueHistogram, method: Method, *, percent: float = PERCENT) -> float:
@@ -25,7 +25,7 @@ def find_top(histogram: ValueHistogram, method: Method, *, percent: float = PERC
     Args:
         histogram: of the values.
         method: "min-max" takes the largest value, "percentile" the value that `percent` of them do not exceed,
-            "mse" the one of 161 values between a fifth of the largest and the largest with the least mean square
+            "mse" the one of 81 values between a fifth of the largest and the largest with the least mean square
             of rounding and clipping errors.
         percent: above 0, up to 100.
 

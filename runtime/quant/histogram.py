@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..errors import UsageError
 
-BINS = 8192  # over a range of a power of two, so at least 4096 up to the largest value: 16 to a step of 1/255
+BINS = 4096  # over a range of a power of two, so at least 2048 up to the largest value: 8 to a step of 1/255
 _LEAST_EXPONENT = (
     -60
 )  # bins do not get narrower than this range makes them: smaller values lie in the first one
@@ -54,11 +54,25 @@ class ValueHistogram:
         self._reach(math.frexp(largest)[1])  # largest < 2^exponent
         self.counts += np.bincount((active * np.float32(1.0 / self.width)).astype(np.int64), minlength=BINS)
 
+    def merge(self, other: ValueHistogram) -> None:
+        """Count what `other` has counted, too."""
+        if other.total == 0:
+            return
+        self.largest = max(self.largest, other.largest)
+        self._reach(other._exponent)
+        self.counts += other._widen(self._exponent)
+
     def _reach(self, exponent: int) -> None:
         """Widen the bins so that they reach 2^exponent."""
         if not self.counts.any():
             self._exponent = max(exponent, self._exponent)
-        while self._exponent < exponent:
-            self._exponent += 1
-            merged = self.counts.reshape(-1, 2).sum(axis=1)
-            self.counts = np.concatenate([merged, np.zeros_like(merged)])
+        exponent = max(exponent, self._exponent)
+        self.counts, self._exponent = self._widen(exponent), exponent
+
+    def _widen(self, exponent: int) -> NDArray[np.int64]:
+        """Return the counts in bins that reach 2^exponent, which is no less than they reach now."""
+        counts = self.counts
+        for _ in range(exponent - self._exponent):
+            merged = counts.reshape(-1, 2).sum(axis=1)
+            counts = np.concatenate([merged, np.zeros_like(merged)])
+        return counts

@@ -54,15 +54,20 @@ def quantise_weights(weight: ArrayLike, least_step: ArrayLike = LEAST_STEP) -> S
     return SymmetricWeights(np.clip(levels, -LARGEST_INT8, LARGEST_INT8).astype(np.int8), step)
 
 
-def quantise_unsigned(values: ArrayLike, step: float) -> NDArray[np.uint8]:
+def quantise_unsigned(values: ArrayLike, step: ArrayLike) -> NDArray[np.uint8]:
     """Return values >= 0 as uint8 with zero-point 0: rint(value / step), at most 255.
+
+    Args:
+        values: (..., C) numbers.
+        step: one for all, or (C,) one for each channel.
 
     Raises:
         UsageError: the step is not a finite number above 0.
     """
-    if not 0.0 < step < np.inf:
-        raise UsageError(f"a step must be a finite number above 0, got {step}")
-    levels = np.rint(np.asarray(values, np.float64) / step)
+    steps = np.asarray(step, np.float64)
+    if not ((steps > 0.0) & np.isfinite(steps)).all():
+        raise UsageError(f"a step must be a finite number above 0, got {step!r}")
+    levels = np.rint(np.asarray(values, np.float64) / steps)
     return np.clip(levels, 0, LARGEST_UINT8).astype(np.uint8)
 
 

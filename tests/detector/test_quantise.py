@@ -22,6 +22,7 @@ from colonnade.detector.quantise import (
     quantise,
     quantise_layer,
     quantise_layers,
+    scale_encoder,
 )
 from colonnade.runtime.errors import ModelError, UsageError
 from colonnade.runtime.quant import METHODS, quantise_unsigned
@@ -75,7 +76,6 @@ def test_the_integer_network_computes_what_the_float_one_does(checkpoint: Checkp
     loss = measure_loss(checkpoint, twin, steps, FRAMES)
     assert loss.frames == 3
     assert [layer.name for layer in loss.layers] == [n.name for n in checkpoint.manifest.architecture.layers]
-    assert loss.layers[-1].step is None
     assert min(layer.sqnr_db for layer in loss.layers) > 24.0
     assert loss.layers[0].sqnr_db > 32.0
 
@@ -112,6 +112,7 @@ def test_every_step_of_two_branches_is_folded_into_its_own_columns() -> None:
 def test_quantising_is_deterministic_whatever_the_order_of_frames_and_threads(checkpoint: Checkpoint) -> None:
     first, second = quantise(checkpoint, FRAMES, threads=1), quantise(checkpoint, FRAMES[::-1])
     assert first.encoder_step == second.encoder_step
+    assert np.array_equal(first.encoder.bias, second.encoder.bias)
     for ours, theirs in zip(first.layers, second.layers, strict=True):
         assert isinstance(ours, QuantisedLayer)
         for name in ("weight", "bias", "scale"):
@@ -119,11 +120,11 @@ def test_quantising_is_deterministic_whatever_the_order_of_frames_and_threads(ch
 
 
 def test_the_manifest_tells_where_the_integers_came_from(checkpoint: Checkpoint) -> None:
-    manifest = quantise(checkpoint, FRAMES, method="mse", source="a drawn street").manifest
+    manifest = quantise(checkpoint, FRAMES, method="min-max", source="a drawn street").manifest
     assert (manifest.name, manifest.precision) == ("random-int8", "int8")
     calibration = manifest.calibration
     assert calibration is not None
-    assert (calibration.method, calibration.frames, calibration.source) == ("mse", 3, "a drawn street")
+    assert (calibration.method, calibration.frames, calibration.source) == ("min-max", 3, "a drawn street")
     assert calibration.model_sha256 == "5eed"
 
 
@@ -147,8 +148,28 @@ def test_dead_channels_and_layers_have_finite_scales_above_zero(checkpoint: Chec
     grid = encode_points(FRAMES[0], GEOMETRY, model.encoder)
     whole = grid.with_features(quantise_unsigned(grid.features, steps.encoder))
     output = next(found for _, found in Network(model.manifest.architecture, twin.layers).outputs(whole))
-    values = output.features[:, :4] * steps.layers[0]
-    np.testing.assert_allclose(values, np.broadcast_to([0, 0.7, 5.0, 0], values.shape), atol=steps.layers[0])
+    values = (output.features * steps.layers[0])[:, :4]
+    np.testing.assert_allclose(
+        values, np.broadcast_to([0, 0.7, 5.0, 0], values.shape), atol=np.max(steps.layers[0])
+    )
+
+
+def test_small_channels_get_smaller_steps_but_not_where_pillars_are_pruned(checkpoint: Checkpoint) -> None:
+    strided = 1
+    assert len(np.unique(calibrate(checkpoint, FRAMES).layers[strided])) > 1
+    manifest, layers = checkpoint.manifest, checkpoint.manifest.architecture.layers
+    kept = replace(layers[strided], keep=0.9)
+    pruned = replace(manifest.architecture, layers=(*layers[:strided], kept, *layers[strided + 1 :]))
+    steps = calibrate(replace(checkpoint, manifest=replace(manifest, architecture=pruned)), FRAMES)
+    assert len(np.unique(steps.layers[strided])) == 1
+    assert len(np.unique(steps.layers[0])) > 1
+
+
+def test_the_encoder_hands_out_one_step(checkpoint: Checkpoint) -> None:
+    steps = calibrate(checkpoint, FRAMES)
+    encoder, step = scale_encoder(checkpoint.encoder, steps.encoder)
+    ours, theirs = (encode_points(FRAMES[0], GEOMETRY, e).features for e in (checkpoint.encoder, encoder))
+    np.testing.assert_allclose(theirs / step, ours / steps.encoder, rtol=1e-5, atol=1e-3)
 
 
 def test_extreme_weights_are_refused() -> None:

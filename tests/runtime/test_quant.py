@@ -99,13 +99,18 @@ def test_a_histogram_does_not_depend_on_batches_or_their_order(batches: list[np.
     backwards = observe(*batches[::-1])
     assert np.array_equal(once.counts, backwards.counts)
     assert (once.width, once.largest) == (backwards.width, backwards.largest)
+    merged = observe()
+    for batch in batches:
+        merged.merge(observe(batch))
+    assert np.array_equal(once.counts, merged.counts)
+    assert (once.width, once.largest) == (merged.width, merged.largest)
     assert once.total == sum(int((batch > 0).sum()) for batch in batches)
 
 
 @given(VALUES)
 def test_bins_hold_the_values_in_them(values: np.ndarray) -> None:
     histogram = observe(values)
-    for edge in (1, 17, 4096):
+    for edge in (1, 17, 2048, 4096):
         below = int(((values > 0) & (values < edge * histogram.width)).sum())
         assert int(histogram.counts[:edge].sum()) == below
 

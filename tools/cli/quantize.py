@@ -45,7 +45,7 @@ def quantize(
     method: Annotated[
         str,
         typer.Option(
-            "--method", metavar="NAME", help="Top of the activations: percentile (99.99), mse or min-max."
+            "--method", metavar="NAME", help="Top of the activations: percentile (99.999), mse or min-max."
         ),
     ] = _METHOD,
     limit: Annotated[
@@ -72,7 +72,7 @@ def quantize(
     \b
     Examples:
       colonnade quantize my-model/ --frames drive.mcap --limit 40 -o my-model-int8/
-      colonnade quantize synthetic --frames street/frames -o mine/ --method mse
+      colonnade quantize synthetic --frames street/frames -o mine/ --method min-max
 
     An int8 model that lies beside its float32 one as NAME-int8 is its twin: --precision int8 finds it, and it is taken
     by default where it is faster. The frames need no labels. The table gives the error of each layer's output, that of
@@ -215,15 +215,8 @@ def _print_result(model: Path, output: Path, steps: Steps, loss: PrecisionLoss) 
             ("scores", scores),
         ]
     )
-    rows = [
-        (
-            layer.name,
-            "float32" if layer.step is None else f"{layer.step:.4g}",
-            _format_decibel(layer.sqnr_db),
-        )
-        for layer in loss.layers
-    ]
-    terminal.show_table(("layer", "step", "SQNR [dB]"), rows)
+    rows = [(layer.name, _format_decibel(layer.sqnr_db)) for layer in loss.layers]
+    terminal.show_table(("layer", "SQNR [dB]"), rows)
 
 
 def _format_decibel(value: float) -> str:
