@@ -149,6 +149,8 @@ def _check_points(points: NDArray[np.floating]) -> NDArray[np.float32]:
     if array.dtype.kind not in "fiu":
         raise UsageError(f"points must be numbers, got dtype {array.dtype}")
     with np.errstate(over="ignore"):  # a coordinate too large for float32 becomes inf and is ignored
+        if array.dtype == np.float32:  # further columns stay: to cut them off would copy the frame
+            return np.require(array, np.float32, ["C", "A", "W"])
         return np.ascontiguousarray(array[:, :3], dtype=np.float32)
 
 
