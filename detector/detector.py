@@ -14,6 +14,7 @@ from ..runtime.errors import ModelError, UsageError
 from ..runtime.memory import keep_heap_steady
 from ..runtime.sparse import HAS_FAST_INT8, PillarGrid
 from ..runtime.threads import resolve_threads, thread_budget
+from ..runtime.trace import Trace, TraceRecorder
 from .checkpoints import (
     PRECISIONS,
     TWIN_SUFFIX,
@@ -98,10 +99,23 @@ class Detector:
         """
         return self.detect_timed(points, score=score, ground=ground)[0]
 
-    def detect_timed(
+    def trace(
         self, points: NDArray[np.floating], *, score: float | None = None, ground: float | None = None
+    ) -> tuple[Detections, Trace]:
+        """As `detect`, with the record of the network's layers; the same boxes."""
+        recorder = TraceRecorder(self.manifest.name)
+        found, _ = self.detect_timed(points, score=score, ground=ground, recorder=recorder)
+        return found, recorder.finish()
+
+    def detect_timed(
+        self,
+        points: NDArray[np.floating],
+        *,
+        score: float | None = None,
+        ground: float | None = None,
+        recorder: TraceRecorder | None = None,
     ) -> tuple[Detections, StageTimes]:
-        """As `detect`, with the wall time of each stage."""
+        """As `detect`, with the wall time of each stage; `recorder` is told of every layer."""
         cloud = _check_points(points)
         threshold = self.default_score if score is None else score
         if not 0.0 <= threshold <= 1.0:
@@ -118,7 +132,7 @@ class Detector:
             clock.append(perf_counter())
             grid = PillarGrid(pillars.row_ptr, pillars.cols, self._encode(pillars), pillars.shape)
             clock.append(perf_counter())
-            head = self._network.run(grid)
+            head = self._network.run(grid, recorder)
             clock.append(perf_counter())
             cell = geometry.size * architecture.output_stride
             found = decode(

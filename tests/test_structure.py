@@ -21,7 +21,17 @@ MAY_IMPORT = {
     "accel_model": {"accel_model", "runtime"},
     "tools": {"tools", "detector", "accel_model", "runtime"},
 }
-OPTIONAL = {"torch", "rosbags", "plyfile", "pyarrow", "open3d", "spconv", "onnx", "openvino", "matplotlib"}  # each behind an extra
+OPTIONAL = {
+    "torch",
+    "rosbags",
+    "plyfile",
+    "pyarrow",
+    "open3d",
+    "spconv",
+    "onnx",
+    "openvino",
+    "matplotlib",
+}  # each behind an extra
 HEAVY_FOR_HELP = {"numba", "onnxruntime", "PIL", "torch", "rosbags"}
 
 

@@ -100,9 +100,8 @@ def choose_integer_form(architecture: str, features: frozenset[str]) -> Form:
     if "avx512vnni" in features:
         return Form("vnni", "vpdpbusd", lanes=16, vectors=4, rows=6)
     if "avx512bw" in features:
-        return Form(
-            "avx512", "pairs", lanes=16, vectors=4, rows=5
-        )  # a product takes a register before its sum
+        # Five rows, not six: a product takes a register before it is added.
+        return Form("avx512", "pairs", lanes=16, vectors=4, rows=5)
     if "avxvnni" in features:
         return Form("avx-vnni", "vpdpbusd", lanes=8, vectors=2, rows=6)
     if "avx2" in features:
@@ -136,7 +135,7 @@ def restrict_features(features: frozenset[str], wanted: str | None) -> frozenset
     """Return the features that the form named by COLONNADE_KERNEL may use; None takes all.
 
     Raises:
-        ConfigError: no such form, or the CPU lacks its instructions.
+        ConfigError: no such form, or the CPU lacks its instructions, or the operating system refuses them.
     """
     if not wanted:
         return features
@@ -146,6 +145,10 @@ def restrict_features(features: frozenset[str], wanted: str | None) -> frozenset
     if needed is not None and needed not in features:
         raise ConfigError(
             f"COLONNADE_KERNEL={wanted}: this CPU has no {needed} instructions; choose another or unset it"
+        )
+    if wanted == "amx" and not request_tiles():
+        raise ConfigError(
+            "COLONNADE_KERNEL=amx: the operating system refuses the tile registers; choose another or unset it"
         )
     return features - _BEYOND[wanted]
 

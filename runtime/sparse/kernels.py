@@ -12,14 +12,14 @@ from llvmlite import ir
 
 from ..jit import kernel, numba, parallel_kernel, prange
 from .forms import FLOAT_FORM, INTEGER_FORM
+from .job import Bytes, Job
 from .microkernel import ARGUMENTS, Finish, MicroKernelWriter, copy_bytes
-from .plan import Int32, Int64, Masks
+from .plan import Int32, Int64
 from .rules import Rulebook
 from .tiles import convolve_by_tiles, count_room
 from .weights import PackedWeight
 
 Features = npt.NDArray[Any]
-Bytes = npt.NDArray[np.uint8]
 
 _OWN_ROWS = np.arange(32, dtype=np.int32)  # where the rows of a block lie in its overhang
 _REQUANTISE = int(Finish.REQUANTISE)
@@ -90,7 +90,7 @@ def convolve(inputs: Sequence[Features], rulebook: Rulebook, operation: Operatio
     plan, sources = rulebook.plan(weight.form.rows), rulebook.sources
     task_ptr = plan.cut(numba.get_num_threads())
     tap_table = _fill_tap_table(rows, weight)
-    arguments = (
+    job = Job(
         operation.bias,
         operation.scale,
         tap_table,
@@ -102,17 +102,17 @@ def convolve(inputs: Sequence[Features], rulebook: Rulebook, operation: Operatio
         weight.panels,
         weight.panel_ptr,
         int(finish),
-        task_ptr,
+        output.view(np.uint8),
     )
     if weight.form.dot == "tiles":
         steps = int(tap_table[:, 2].sum()) // 16
         rooms = np.empty((len(task_ptr), count_room(steps)), np.uint8)
         programs = np.empty((len(task_ptr), 2, steps), np.int64)
-        _convolve_tile_tasks(*arguments, rooms, programs, output.view(np.uint8))
+        _convolve_tile_tasks(job, task_ptr, rooms, programs)
     else:
         widest = 4 * int(weight.panel_ptr[1])  # bytes of the widest panel
         overhangs = np.empty((len(task_ptr), plan.rows.shape[1], widest), np.uint8)
-        _convolve_word_tasks(*arguments, overhangs, output.view(np.uint8))
+        _convolve_word_tasks(job, task_ptr, overhangs)
     return output
 
 
@@ -172,134 +172,54 @@ _run_block: Any = numba.extending.intrinsic(_emit_block)
 
 
 @parallel_kernel
-def _convolve_word_tasks(
-    bias: Features,
-    scale: npt.NDArray[np.float32],
-    tap_table: Int64,
-    zero_row: Bytes,
-    rows: Int32,
-    masks: Masks,
-    sources: Int32,
-    source_step: int,
-    panels: Bytes,
-    panel_ptr: Int64,
-    finish: int,
-    task_ptr: Int64,
-    overhangs: Bytes,
-    output: Bytes,
-) -> None:
+def _convolve_word_tasks(job: Job, task_ptr: Int64, overhangs: Bytes) -> None:
     """Run the tasks (blocks from one entry of task_ptr to the next), each with an overhang buffer of its own."""
     for task in prange(task_ptr.size - 1):
-        _convolve_blocks(
-            bias,
-            scale,
-            tap_table,
-            zero_row,
-            rows,
-            masks,
-            sources,
-            source_step,
-            panels,
-            panel_ptr,
-            finish,
-            task_ptr[task],
-            task_ptr[task + 1],
-            overhangs[task],
-            output,
-        )
+        _convolve_blocks(job, task_ptr[task], task_ptr[task + 1], overhangs[task])
 
 
 @parallel_kernel
-def _convolve_tile_tasks(
-    bias: Features,
-    scale: npt.NDArray[np.float32],
-    tap_table: Int64,
-    zero_row: Bytes,
-    rows: Int32,
-    masks: Masks,
-    sources: Int32,
-    source_step: int,
-    panels: Bytes,
-    panel_ptr: Int64,
-    finish: int,
-    task_ptr: Int64,
-    rooms: Bytes,
-    programs: Int64,
-    output: Bytes,
-) -> None:
+def _convolve_tile_tasks(job: Job, task_ptr: Int64, rooms: Bytes, programs: Int64) -> None:
     """As `_convolve_word_tasks`, for the tile form."""
     for task in prange(task_ptr.size - 1):
-        convolve_by_tiles(
-            bias,
-            scale,
-            tap_table,
-            zero_row,
-            rows,
-            masks,
-            sources,
-            source_step,
-            panels,
-            panel_ptr,
-            finish,
-            task_ptr[task],
-            task_ptr[task + 1],
-            rooms[task],
-            programs[task],
-            output,
-        )
+        convolve_by_tiles(job, task_ptr[task], task_ptr[task + 1], rooms[task], programs[task])
 
 
 @kernel
-def _convolve_blocks(
-    bias: Features,
-    scale: npt.NDArray[np.float32],
-    tap_table: Int64,
-    zero_row: Bytes,
-    rows: Int32,
-    masks: Masks,
-    sources: Int32,
-    source_step: int,
-    panels: Bytes,
-    panel_ptr: Int64,
-    finish: int,
-    first_block: int,
-    last_block: int,
-    overhang: Bytes,
-    output: Bytes,
-) -> None:
+def _convolve_blocks(job: Job, first_block: int, last_block: int, overhang: Bytes) -> None:
     """Run the blocks from first_block up to last_block, panel by panel.
 
     The micro-kernel stores whole vectors: a panel that sticks out beyond Cout goes through `overhang`.
     """
-    rows_per_block = rows.shape[1]
-    row_bytes = output.shape[1]
-    item = 1 if finish == _REQUANTISE else 4  # bytes per output channel
-    channel_bytes = panels.size // panel_ptr[panel_ptr.size - 1]
-    for panel in range(panel_ptr.size - 1):
-        first = panel_ptr[panel]
-        width = panel_ptr[panel + 1] - first
+    rows_per_block = job.rows.shape[1]
+    row_bytes = job.output.shape[1]
+    item = 1 if job.finish == _REQUANTISE else 4  # bytes per output channel
+    channel_bytes = job.panels.size // job.panel_ptr[job.panel_ptr.size - 1]
+    for panel in range(job.panel_ptr.size - 1):
+        first = job.panel_ptr[panel]
+        width = job.panel_ptr[panel + 1] - first
         inside = min(item * width, row_bytes - item * first)
         whole = inside == item * width
         for b in range(first_block, last_block):
-            row_address = rows.ctypes.data + 4 * b * rows_per_block
+            row_address = job.rows.ctypes.data + 4 * b * rows_per_block
             arguments = (
-                np.int64(tap_table.ctypes.data),
-                np.int64(zero_row.ctypes.data),
-                np.int64(masks[b]),
-                np.int64(sources.ctypes.data),
-                np.int64(4 * sources.shape[1]),
-                np.int64(source_step),
-                np.int64(panels.ctypes.data + first * channel_bytes),
-                np.int64(bias.ctypes.data + 4 * first),
-                np.int64(scale.ctypes.data + 4 * first),
-                np.int64(output.ctypes.data + item * first if whole else overhang.ctypes.data),
+                np.int64(job.tap_table.ctypes.data),
+                np.int64(job.zero_row.ctypes.data),
+                np.int64(job.masks[b]),
+                np.int64(job.sources.ctypes.data),
+                np.int64(4 * job.sources.shape[1]),
+                np.int64(job.source_step),
+                np.int64(job.panels.ctypes.data + first * channel_bytes),
+                np.int64(job.bias.ctypes.data + 4 * first),
+                np.int64(job.scale.ctypes.data + 4 * first),
+                np.int64(job.output.ctypes.data + item * first if whole else overhang.ctypes.data),
                 np.int64(row_bytes if whole else overhang.shape[1]),
                 np.int64(row_address),
                 np.int64(row_address if whole else _OWN_ROWS.ctypes.data),
-                np.int64(finish),
+                np.int64(job.finish),
             )
-            _run_block(bias, width, arguments)
+            _run_block(job.bias, width, arguments)
             if not whole:
                 for r in range(rows_per_block):
-                    place = output.ctypes.data + rows[b, r] * row_bytes + item * first
+                    place = job.output.ctypes.data + job.rows[b, r] * row_bytes + item * first
                     copy_bytes(place, overhang.ctypes.data + r * overhang.shape[1], inside)

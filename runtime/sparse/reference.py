@@ -91,7 +91,7 @@ def rescale_reference(sums: npt.NDArray[np.int64], rescale: Rescale | None) -> n
     assert np.abs(sums).max(initial=0) < 2**31, "the sums do not fit int32"
     if rescale is None:
         return sums.astype(np.int32)
-    scaled = sums.astype(np.float32) * rescale.scale
+    scaled: npt.NDArray[np.float32] = sums.astype(np.float32) * rescale.scale
     if isinstance(rescale, Dequantise):
         return scaled
     return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)

@@ -18,14 +18,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from llvmlite import ir
 
 from ..jit import kernel, numba
+from .job import Bytes, Job
 from .microkernel import INTEGER_FINISHES, Finish, copy_bytes, write_transform
-from .plan import Int32, Int64, Masks
-
-Bytes = npt.NDArray[np.uint8]
+from .plan import Int64
 
 ROWS = 32  # output rows and channels of a block and panel
 STEP_BYTES = ROWS * 64  # of gathered rows per step
@@ -192,25 +190,8 @@ _finish_row = _define(4, _write_row)
 
 
 @kernel
-def convolve_by_tiles(
-    bias: Int32,
-    scale: npt.NDArray[np.float32],
-    tap_table: Int64,
-    zero_row: Bytes,
-    rows: Int32,
-    masks: Masks,
-    sources: Int32,
-    source_step: int,
-    panels: Bytes,
-    panel_ptr: Int64,
-    finish: int,
-    first_block: int,
-    last_block: int,
-    room: Bytes,
-    program: Int64,
-    output: Bytes,
-) -> None:
-    """Run the blocks from first_block up to last_block; arguments as `kernels._convolve_blocks`.
+def convolve_by_tiles(job: Job, first_block: int, last_block: int, room: Bytes, program: Int64) -> None:
+    """Run the blocks from first_block up to last_block.
 
     Args:
         room: for the gathered rows of all steps of a block and the sums of two panels, see `count_room`.
@@ -218,23 +199,21 @@ def convolve_by_tiles(
     """
     gathered = (room.ctypes.data + 63) // 64 * 64
     sums = gathered + STEP_BYTES * program.shape[1]
-    row_bytes = output.shape[1]
-    item = 1 if finish == _REQUANTISE else 4  # bytes per output channel
-    channel_bytes = panels.size // panel_ptr[panel_ptr.size - 1]
-    count = panel_ptr.size - 1
+    row_bytes = job.output.shape[1]
+    item = 1 if job.finish == _REQUANTISE else 4  # bytes per output channel
+    channel_bytes = job.panels.size // job.panel_ptr[job.panel_ptr.size - 1]
+    count = job.panel_ptr.size - 1
     _open_tiles(_CONFIGURATION.ctypes.data)
     for block in range(first_block, last_block):
-        steps = _gather_rows(
-            tap_table, zero_row, rows[block], masks[block], sources, source_step, gathered, program
-        )
+        steps = _gather_rows(job, block, gathered, program)
         turns = max(steps, 1)
         for panel in range(count + 1):
             # The rows of the panel before are finished between the steps of this one, which leave the vector
             # unit idle; the last turn has no steps.
-            weights = panels.ctypes.data + panel_ptr[panel] * channel_bytes
+            weights = job.panels.ctypes.data + job.panel_ptr[panel] * channel_bytes
             if panel < count:
-                _start_sums(bias.ctypes.data + 4 * panel_ptr[panel])
-            first = panel_ptr[max(panel - 1, 0)]
+                _start_sums(job.bias.ctypes.data + 4 * job.panel_ptr[panel])
+            first = job.panel_ptr[max(panel - 1, 0)]
             before = sums + _SUMS_BYTES * ((panel + 1) & 1)
             inside = min(item * ROWS, row_bytes - item * first)
             r = 0 if panel > 0 else ROWS
@@ -243,11 +222,11 @@ def convolve_by_tiles(
                     _add_step(gathered + STEP_BYTES * step, weights + 4 * ROWS * program[1, step])
                 while r * turns < ROWS * (step + 1):
                     row_sums = before + 4 * ROWS * r
-                    place = output.ctypes.data + rows[block, r] * row_bytes + item * first
+                    place = job.output.ctypes.data + job.rows[block, r] * row_bytes + item * first
                     if inside == item * ROWS:
-                        _finish_row(row_sums, scale.ctypes.data + 4 * first, place, finish)
+                        _finish_row(row_sums, job.scale.ctypes.data + 4 * first, place, job.finish)
                     else:  # a panel that sticks out beyond Cout is finished where its sums are
-                        _finish_row(row_sums, scale.ctypes.data + 4 * first, row_sums, finish)
+                        _finish_row(row_sums, job.scale.ctypes.data + 4 * first, row_sums, job.finish)
                         copy_bytes(place, row_sums, inside)
                     r += 1
             if panel < count:
@@ -256,34 +235,25 @@ def convolve_by_tiles(
 
 
 @kernel
-def _gather_rows(
-    tap_table: Int64,
-    zero_row: Bytes,
-    rows: Int32,
-    mask: int,
-    sources: Int32,
-    source_step: int,
-    gathered: int,
-    program: Int64,
-) -> int:
+def _gather_rows(job: Job, block: int, gathered: int, program: Int64) -> int:
     """Copy the input rows of a block to `gathered`, step by step; write its program, return the number of steps."""
     taps = 0
     steps = 0
-    for tap in range(tap_table.shape[0]):
-        if (mask >> np.uint64(tap)) & np.uint64(1):
+    for tap in range(job.tap_table.shape[0]):
+        if (job.masks[block] >> np.uint64(tap)) & np.uint64(1):
             program[0, taps] = tap
             taps += 1
-            for word in range(0, tap_table[tap, 2], _STEP_WORDS):
-                program[1, steps] = tap_table[tap, 3] + word
+            for word in range(0, job.tap_table[tap, 2], _STEP_WORDS):
+                program[1, steps] = job.tap_table[tap, 3] + word
                 steps += 1
-    zeros = np.int64(zero_row.ctypes.data)
-    for r in range(rows.size):
+    zeros = np.int64(job.zero_row.ctypes.data)
+    for r in range(job.rows.shape[1]):
         target = gathered + 64 * r
         for i in range(taps):
             tap = program[0, i]
-            source = sources[rows[r], tap if source_step else 0]
-            start = zeros if source < 0 else tap_table[tap, 0] + source * tap_table[tap, 1]
-            left = tap_table[tap, 1]
+            source = job.sources[job.rows[block, r], tap if job.source_step else 0]
+            start = zeros if source < 0 else job.tap_table[tap, 0] + source * job.tap_table[tap, 1]
+            left = job.tap_table[tap, 1]
             while left >= 64:
                 _copy_line(target, start)
                 target += STEP_BYTES

@@ -185,6 +185,14 @@ def test_stage_times_add_up(detector, street):
     assert all(t >= 0 for t in times.seconds)
 
 
+def test_a_trace_records_every_layer_and_changes_no_box(detector, street):
+    found, trace = detector.trace(street)
+    assert found.boxes.tobytes() == detector.detect(street).boxes.tobytes()
+    layers = detector.manifest.architecture.layers
+    assert [record.name for record in trace.layers] == [layer.name for layer in layers]
+    assert all(record.macs > 0 for record in trace.layers)
+
+
 def test_a_model_folder_round_trips(tmp_path, street):
     checkpoint = make_checkpoint()
     save_checkpoint(checkpoint, tmp_path / "model")

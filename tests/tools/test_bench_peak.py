@@ -18,7 +18,12 @@ from colonnade.tools.bench.peak import (
     show_assembly,
 )
 
-INSTRUCTIONS = {"fma": "vfmadd", "multiply-add": "v?mulps", "vpdpbusd": "vpdpbusd", "pairs": "(?:v?pmaddwd|vpdpwssd)"}
+INSTRUCTIONS = {
+    "fma": "vfmadd",
+    "multiply-add": "v?mulps",
+    "vpdpbusd": "vpdpbusd",
+    "pairs": "(?:v?pmaddwd|vpdpwssd)",
+}
 
 
 @pytest.mark.parametrize("form", [FLOAT_FORM, VECTOR_INTEGER_FORM], ids=lambda form: form.dot)
