@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..runtime.errors import UsageError
-from ..runtime.quant import quantise_unsigned
 from ..runtime.memory import keep_heap_steady
+from ..runtime.quant import quantise_unsigned
 from ..runtime.sparse import Kind, PillarGrid
 from ..runtime.threads import resolve_threads, thread_budget
 from ..runtime.trace import Trace, TraceRecorder
