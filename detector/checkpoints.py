@@ -129,7 +129,10 @@ def find_twin(folder: Path) -> Path | None:
     twin = place.with_name(f"{place.name}{TWIN_SUFFIX}")
     if not (twin / MANIFEST).is_file():
         return None
-    calibration = read_manifest(twin).calibration
+    try:
+        calibration = read_manifest(twin).calibration
+    except ModelError as error:
+        raise ModelError(f"{error} (the int8 twin of {folder}: mend or remove it, or use fp32)") from error
     same = calibration is not None and calibration.model_sha256 == read_manifest(folder).sha256
     return twin if same else None
 

@@ -181,7 +181,8 @@ def load(
         threads: Numba threads per call; None for all available.
 
     Raises:
-        ModelError: no such model, a damaged one, or one that there is not in this precision.
+        ModelError: no such model, a damaged one (or a damaged twin, unless `precision` is "fp32"), or one that there is
+            not in this precision.
         UsageError: an unknown precision or thread count.
     """
     if precision is not None and precision not in PRECISIONS:
@@ -199,8 +200,9 @@ def _choose_folder(folder: Path, precision: str | None) -> Path:
         raise ModelError(f"{folder}: this model is int8; for fp32 load the model that it was quantised from")
     twin = find_twin(folder)
     if twin is None and precision == "int8":
+        place = folder.resolve()
         raise ModelError(
-            f"{folder}: this model has no int8 twin; make one: colonnade quantize {folder} --frames RECORDING -o "
-            f"{folder}{TWIN_SUFFIX}"
+            f"{folder}: this model has no int8 twin made from the weights that it has now; make one: "
+            f"colonnade quantize {place} --frames RECORDING -o {place}{TWIN_SUFFIX} (--overwrite replaces an older one)"
         )
     return twin or folder

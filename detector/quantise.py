@@ -75,7 +75,7 @@ def quantise(
 
     Raises:
         ModelError: the model is int8 already, or its numbers do not fit the integer format.
-        UsageError: no frame, an unknown method or a frame that is not (N, >=3).
+        UsageError: no frame with a point in the model's range, an unknown method or a frame that is not (N, >=3).
     """
     return apply_steps(checkpoint, calibrate(checkpoint, frames, method=method, threads=threads), source)
 
@@ -103,7 +103,9 @@ def calibrate(
         for points in frames:
             seen.observe(network, encode_points(points, manifest.geometry, checkpoint.encoder))
     if seen.frames == 0:
-        raise UsageError("there is no frame to calibrate on; give a recording with at least one")
+        raise UsageError(
+            "no frame to calibrate on has a point in the model's range; give frames like those that it will see"
+        )
     return seen.choose_steps(method)
 
 
@@ -182,6 +184,9 @@ class _Ranges:
         self.frames = 0
 
     def observe(self, network: Network, grid: PillarGrid) -> None:
+        """Take a frame in; one without pillars says nothing and does not count."""
+        if len(grid) == 0:
+            return
         self._encoder.observe(grid)
         for seen, (_, output) in zip(self._layers, network.outputs(grid), strict=True):
             if seen is not None:

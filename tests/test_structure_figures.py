@@ -25,6 +25,18 @@ def find_value(report: dict, label: str, threshold: float) -> float:
     raise KeyError((label, threshold))
 
 
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("kind", ["", "-excused"])
+def test_quantisation_page_shows_float_and_int8(model, kind):
+    page = (ROOT / "docs" / "quantisation.md").read_text(encoding="utf-8")
+    floats = {report["dataset"]: cars_of(report) for report in read(f"accuracy-{model}{kind}")["reports"]}
+    quantised = read(f"accuracy-{model}-int8{kind}")
+    for report in quantised["reports"]:
+        assert f"| {floats[report['dataset']]} | {cars_of(report)} |" in page, report["dataset"]
+    weights = (ROOT / "detector" / "models" / f"{model}-int8" / "weights.safetensors").read_bytes()
+    assert quantised["model_sha256"] == hashlib.sha256(weights).hexdigest()
+
+
 def cars_of(report: dict) -> str:
     return f"{find_value(report, 'car', 0.5):.1f} / {find_value(report, 'car', 0.7):.1f}"
 
@@ -56,13 +68,37 @@ def test_reports_are_about_the_shipped_weights(model):
 
 def test_readme_shows_the_measured_speed():
     speed = read("speed-detect")
-    assert f"{speed['frames_per_second']:.1f} frames/s" in README
+    runs = {(run["precision"], run["threads"]): run for run in speed["runs"]}
+    for key in (("int8", 2), ("int8", 1), ("fp32", 2)):
+        assert f"{runs[key]['frames_per_second']:.1f} frames/s" in README, key
     assert f"{speed['points_per_frame']:,.0f} points" in README
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-def test_engine_page_shows_the_measured_layers(threads):
+def show_network(network: dict) -> str:
+    """Return the row of the engine page's table for one network."""
+    keep = network["choice"]["keep"]
+    name = network["choice"]["variant"] + ("" if keep is None else f", keep {keep:g}")
+    ms = network["timing"]["process_ms"]
+    share, rules = 100 * network["peak_fraction"], 100 * network["rules_share"]
+    saved, ideal = 100 * network["saving"], network["ideal_share"]
+    figures = f"{saved:.1f} % | {ms:.1f} | {share:.0f} % | {ideal:.2f} | {rules:.1f} %"
+    return f"| {name} | {network['precision']} | {figures} |"
+
+
+def test_engine_page_shows_the_measured_networks():
     page = (ROOT / "docs" / "engine.md").read_text(encoding="utf-8")
-    for layer in read(f"speed-engine-{threads}")["layers"]:
-        assert f"{layer['total_ms']:.2f} | {layer['speedup']:.2f}×" in page
-        assert layer["speedup"] >= 1.0, "slower than spconv"
+    (frame,) = read("speed-engine-1")["frames"]
+    for network in frame["networks"]:
+        assert show_network(network) in page
+    for peer in frame["peers"]:
+        row = f"| {peer['name']} {peer['version']}, {peer['computes']} | {peer['precision']} |"
+        assert f"{row} {peer['timing']['process_ms']:.1f} |" in page
+
+
+def test_engine_page_shows_two_threads():
+    page = (ROOT / "docs" / "engine.md").read_text(encoding="utf-8")
+    (frame,) = read("speed-engine-2")["frames"]
+    walls = {(n["precision"], n["timing"]["threads"]): n["timing"]["wall_ms"] for n in frame["networks"]}
+    for precision in ("fp32", "int8"):
+        one, two = walls[precision, 1], walls[precision, 2]
+        assert f"{precision}: {one:.1f} → {two:.1f} ms, {one / two:.2f}×" in page

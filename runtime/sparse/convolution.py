@@ -98,7 +98,7 @@ def _checked_weight(weight: npt.ArrayLike | PackedWeight, grids: tuple[PillarGri
     for grid in grids:
         if grid.features.dtype != wanted:
             raise UsageError(
-                f"a {packed.dtype} weight needs {wanted} features, got {grid.features.dtype}: "
+                f"{packed.dtype} weights need {wanted} features, got {grid.features.dtype}: "
                 "float32 goes with float32, uint8 features with an int8 weight"
             )
     return packed

@@ -30,7 +30,7 @@ class PillarGrid:
     Attributes:
         row_ptr: (H + 1) int32, rank of the first pillar of each row; the last entry is P.
         cols: (P) int32, ascending within a row.
-        features: (P, C) float32 or uint8, contiguous.
+        features: (P, C) float32, uint8, or int32 sums, contiguous.
         shape: (H, W).
 
     Raises:
@@ -171,7 +171,9 @@ def _checked_shape(shape: tuple[int, int]) -> tuple[int, int]:
 def _checked_features(features: npt.ArrayLike, pillars: int) -> Features:
     values = np.asarray(features)
     if values.dtype not in FEATURE_DTYPES:
-        raise UsageError(f"features must be float32 or uint8, got {values.dtype}; convert them with .astype")
+        raise UsageError(
+            f"features must be float32, uint8 or int32, got {values.dtype}; convert them with .astype"
+        )
     if values.ndim != 2 or values.shape[0] != pillars or values.shape[1] < 1:
         raise UsageError(f"features must be ({pillars}, C) with C of 1 or more, got shape {values.shape}")
     return np.require(values, requirements=["C", "A"])

@@ -210,10 +210,13 @@ def test_a_layer_in_the_middle_needs_its_relu() -> None:
         quantise_layers(Architecture(1, layers, 1), (part, part), Steps(1.0, (1.0, 1.0), "mse", 1))
 
 
-def test_points_that_hold_nothing_quantise_to_something_that_runs(checkpoint: Checkpoint) -> None:
-    twin = quantise(checkpoint, [np.zeros((0, 3))])
-    assert len(Detector(twin).detect(np.zeros((0, 3)))) == 0
-    assert np.isfinite(Detector(twin).detect(FRAMES[0], score=0.0).boxes).all()
+@pytest.mark.parametrize("points", [np.zeros((0, 3)), np.full((9, 3), np.nan), np.full((9, 3), 5e4)])
+def test_frames_that_hold_nothing_are_no_calibration(checkpoint: Checkpoint, points: np.ndarray) -> None:
+    with pytest.raises(UsageError, match="in the model's range"):
+        quantise(checkpoint, [points])
+    steps = calibrate(checkpoint, [points, *FRAMES])
+    assert steps.frames == len(FRAMES)
+    assert np.array_equal(steps.encoder, calibrate(checkpoint, FRAMES).encoder)
 
 
 @pytest.mark.parametrize("name", ["default", "synthetic"])

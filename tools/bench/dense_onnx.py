@@ -11,6 +11,7 @@ import numpy.typing as npt
 from ...detector.architecture import INPUT, Architecture, Layer
 from ...detector.network import LayerWeights, QuantisedLayer
 from ...runtime.errors import MissingExtraError
+from ...runtime.threads import make_session_options
 
 Weights = Sequence[LayerWeights] | Sequence[QuantisedLayer]
 Array = npt.NDArray[Any]
@@ -61,9 +62,7 @@ class DenseOnnx:
     def __init__(self, model: bytes, threads: int) -> None:
         import onnxruntime
 
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options = make_session_options(threads)
         self.version = str(onnxruntime.__version__)
         self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 

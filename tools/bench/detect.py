@@ -142,7 +142,7 @@ def open_detectors(
         try:
             detectors += [_open_detector(model, wanted, count) for count in dict.fromkeys(counts)]
         except ModelError as error:
-            missing.append(f"{wanted}: not loaded; ask for it with --precision {wanted} to learn why")
+            missing.append(f"{wanted}: {error}")
             first_error = first_error or error
     if first_error is not None and not detectors:
         raise first_error
@@ -175,13 +175,17 @@ def run_detect_bench(
         progress: called with the number of frames done, of len(detectors) * len(frames) * (rounds + 1).
 
     Raises:
-        RecordingError: there are no frames.
+        RecordingError: there are no frames, or none with a point in the model's range.
         UsageError: `rounds` is below 1, or there is no detector.
     """
     if not frames:
         raise RecordingError(f"{recording}: no frames to measure on")
     if rounds < 1 or not detectors:
         raise UsageError(f"rounds and detectors must be at least 1, got {rounds} and {len(detectors)}")
+    if not any(_is_seen(frame, detectors[0]) for frame in frames):
+        raise RecordingError(
+            f"{recording}: no frame has a point in the model's range; nothing can be measured"
+        )
     load_before = read_load()
     clocks = [_DetectorClock(detector, frames) for detector in detectors]
     done = 0
@@ -203,6 +207,12 @@ def run_detect_bench(
         disturbances=find_disturbances([clock.samples for clock in clocks], (), load_before),
         missing=missing,
     )
+
+
+def _is_seen(frame: Frame, detector: Detector) -> bool:
+    """Tell whether any point of a frame falls into a pillar of the model."""
+    points = np.ascontiguousarray(frame.points[:, :3], np.float32)
+    return len(pillarise(points, estimate_ground(points), detector.manifest.geometry)) > 0
 
 
 class _DetectorClock:

@@ -106,6 +106,10 @@ def quantize(
             steps = calibrate(checkpoint, _read_points(recordings, progress), method=chosen, threads=threads)
         for error in skipped:
             terminal.show_warning(f"frame skipped: {error}")
+        if total is not None and steps.frames + len(skipped) < total:
+            terminal.show_warning(
+                f"{total - len(skipped) - steps.frames} of {total} frames have no point in the model's range"
+            )
         is_partial = bool(skipped)
         names = ", ".join(readable_name(path.resolve().name) for path in frames)
         quantised = apply_steps(checkpoint, steps, source or names)
