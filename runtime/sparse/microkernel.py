@@ -163,13 +163,12 @@ class MicroKernelWriter:
     def _prefetch(self, weights: Any, word: Any) -> None:
         """Ask for the weights of a later turn: they stream from the L2 cache, faster than its own prefetcher runs."""
         builder, pointer = self.builder, self.i8.as_pointer()
-        function = self._declare("llvm.prefetch.p0", ir.VoidType(), [pointer] + [self.i32] * 3)
         word_bytes = self.vectors * self.form.lanes * 4
         line = builder.add(weights, builder.mul(builder.add(word, self._int(_AHEAD)), self._int(word_bytes)))
         read, keep, data = (ir.Constant(self.i32, value) for value in (0, 3, 1))
         for offset in range(0, UNROLLED_WORDS * word_bytes, _LINE):
             address = builder.inttoptr(builder.add(line, self._int(offset)), pointer)
-            builder.call(function, [address, read, keep, data])
+            _call(builder, "llvm.prefetch.p0", ir.VoidType(), address, read, keep, data)
 
     def _accumulate(self, sums: list[Any], inputs: list[Any], weights: Any, word: Any) -> list[Any]:
         """Add dot(input[word], weights[word]) of every row to its sums."""
@@ -187,44 +186,8 @@ class MicroKernelWriter:
             single = builder.insert_element(undefined, value, ir.Constant(self.i32, 0))
             spread = builder.shuffle_vector(single, undefined, all_first)
             for v in range(self.vectors):
-                results.append(self._dot(spread, vectors[v], sums[r * self.vectors + v]))
+                results.append(write_dot(builder, self.form, spread, vectors[v], sums[r * self.vectors + v]))
         return results
-
-    def _dot(self, word: Any, weight: Any, total: Any) -> Any:
-        """Return total + dot(word, weight) per lane, in the instruction of the form."""
-        builder, lanes, dot = self.builder, self.form.lanes, self.form.dot
-        if dot == "multiply-add":
-            return builder.fadd(builder.fmul(word, weight), total)
-        if dot == "fma":
-            fma = self._declare(f"llvm.fma.v{lanes}f32", self.floats, [self.floats] * 3)
-            return builder.call(fma, [word, weight, total])
-        if dot == "pairs":
-            return self._multiply_pairs(word, weight, total)
-        quads = ir.VectorType(self.i8, 4 * lanes)
-        if dot == "usdot":
-            usdot = self._declare(
-                f"llvm.aarch64.neon.usdot.v{lanes}i32.v{4 * lanes}i8", self.words, [self.words, quads, quads]
-            )
-            return builder.call(usdot, [total, builder.bitcast(word, quads), builder.bitcast(weight, quads)])
-        name, kind = f"llvm.x86.avx512.vpdpbusd.{32 * lanes}", quads if _takes_bytes() else self.words
-        vpdpbusd = self._declare(name, self.words, [self.words, kind, kind])
-        return builder.call(vpdpbusd, [total, builder.bitcast(word, kind), builder.bitcast(weight, kind)])
-
-    def _multiply_pairs(self, word: Any, weight: Any, total: Any) -> Any:
-        """Return total + the sum of two int16 products per lane; at most 2 · 255 · 128, so it is exact."""
-        builder, lanes = self.builder, self.form.lanes
-        halves = ir.VectorType(ir.IntType(16), 2 * lanes)
-        wide = ir.VectorType(self.i32, 2 * lanes)
-        a, b = (builder.sext(builder.bitcast(value, halves), wide) for value in (word, weight))
-        products = builder.mul(a, b)
-        undefined = ir.Constant(wide, ir.Undefined)
-        even, odd = (
-            builder.shuffle_vector(
-                products, undefined, ir.Constant(self.words, list(range(first, 2 * lanes, 2)))
-            )
-            for first in (0, 1)
-        )
-        return builder.add(total, builder.add(even, odd))
 
     def _finish(self, sums: list[Any]) -> None:
         """Write one branch per finish: transform the sums and store them row by row."""
@@ -265,10 +228,6 @@ class MicroKernelWriter:
         for phi, value in zip(sums, updated, strict=True):
             phi.add_incoming(value, here)
 
-    def _declare(self, name: str, result: Any, parameters: list[Any]) -> ir.Function:
-        known = self.module.globals.get(name)
-        return known or ir.Function(self.module, ir.FunctionType(result, parameters), name)
-
     def _phi(self, kind: Any, value: Any, block: Any) -> Any:
         phi = self.builder.phi(kind)
         phi.add_incoming(value, block)
@@ -293,6 +252,44 @@ class MicroKernelWriter:
         value = self.builder.load(self._vector_pointer(kind, address, index))
         value.align = 4
         return value
+
+
+def write_dot(builder: ir.IRBuilder, form: Form, word: Any, weight: Any, total: Any) -> Any:
+    """Write total + dot(word, weight) per lane, in the instruction of the form."""
+    lanes = form.lanes
+    if form.dot == "multiply-add":
+        return builder.fadd(builder.fmul(word, weight), total)
+    if form.dot == "fma":
+        return _call(builder, f"llvm.fma.v{lanes}f32", total.type, word, weight, total)
+    if form.dot == "pairs":
+        return _write_pairs(builder, word, weight, total)
+    quads = ir.VectorType(ir.IntType(8), 4 * lanes)
+    if form.dot == "usdot":
+        name, kind = f"llvm.aarch64.neon.usdot.v{lanes}i32.v{4 * lanes}i8", quads
+    else:
+        name, kind = f"llvm.x86.avx512.vpdpbusd.{32 * lanes}", quads if _takes_bytes() else total.type
+    return _call(builder, name, total.type, total, builder.bitcast(word, kind), builder.bitcast(weight, kind))
+
+
+def _write_pairs(builder: ir.IRBuilder, word: Any, weight: Any, total: Any) -> Any:
+    """Write total + the sum of two int16 products per lane; at most 2 · 255 · 128, so it is exact."""
+    lanes = total.type.count
+    halves = ir.VectorType(ir.IntType(16), 2 * lanes)
+    wide = ir.VectorType(ir.IntType(32), 2 * lanes)
+    a, b = (builder.sext(builder.bitcast(value, halves), wide) for value in (word, weight))
+    products, undefined = builder.mul(a, b), ir.Constant(wide, ir.Undefined)
+    even, odd = (
+        builder.shuffle_vector(products, undefined, ir.Constant(total.type, list(range(first, 2 * lanes, 2))))
+        for first in (0, 1)
+    )
+    return builder.add(total, builder.add(even, odd))
+
+
+def _call(builder: ir.IRBuilder, name: str, result: Any, *operands: Any) -> Any:
+    """Call an LLVM intrinsic, declared in the module once."""
+    module = builder.module
+    signature = ir.FunctionType(result, [operand.type for operand in operands])
+    return builder.call(module.globals.get(name) or ir.Function(module, signature, name), operands)
 
 
 def write_transform(builder: ir.IRBuilder, value: Any, scale: Any, finish: Finish) -> Any:
@@ -320,11 +317,8 @@ def _emit_copy(typing_context: Any, target: Any, source: Any, count: Any) -> Any
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         target, source, count = values
         pointer, flag = ir.IntType(8).as_pointer(), ir.IntType(1)
-        name = "llvm.memcpy.p0.p0.i64"
-        kind = ir.FunctionType(ir.VoidType(), [pointer, pointer, count.type, flag])
-        copy = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
-        places = [builder.inttoptr(value, pointer) for value in (target, source)]
-        builder.call(copy, [*places, count, ir.Constant(flag, 0)])
+        places = (builder.inttoptr(value, pointer) for value in (target, source))
+        _call(builder, "llvm.memcpy.p0.p0.i64", ir.VoidType(), *places, count, ir.Constant(flag, 0))
         return context.get_dummy_value()
 
     return numba.types.void(*[numba.types.int64] * 3), generate

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import llvmlite.binding as llvm
 import numpy as np
 import numpy.typing as npt
 from llvmlite import ir
 
 from ...runtime.jit import kernel, numba, parallel_kernel, prange
 from ...runtime.sparse.forms import ARCHITECTURE, FLOAT_FORM, INTEGER_FORM, Form, choose_integer_form
+from ...runtime.sparse.microkernel import write_dot
 from ...runtime.threads import thread_budget
 
 VECTOR_UNIT, TILE_UNIT = "vector unit", "tile unit"
@@ -228,50 +228,12 @@ def write_read_loop(module: ir.Module, form: Form) -> ir.Function:
 
 
 def _multiply_add(builder: ir.IRBuilder, form: Form, word: Any, weight: Any, total: Any) -> Any:
-    """Return total + dot(word, weight) per lane in the instruction of the form."""
-    lanes, dot = form.lanes, form.dot
-    if dot == "multiply-add":
-        return builder.fadd(builder.fmul(word, total), weight)  # a product of constants would leave the loop
-    if dot == "fma":
-        return _call(builder, f"llvm.fma.v{lanes}f32", total.type, (word, weight, total))
-    if dot == "pairs":
-        return _add_pairs(builder, lanes, weight, total)
-    quads = ir.VectorType(ir.IntType(8), 4 * lanes)
-    if dot == "usdot":
-        name, kind = f"llvm.aarch64.neon.usdot.v{lanes}i32.v{4 * lanes}i8", quads
-    else:
-        name, kind = f"llvm.x86.avx512.vpdpbusd.{32 * lanes}", quads if _takes_bytes() else total.type
-    operands = (total, builder.bitcast(word, kind), builder.bitcast(weight, kind))
-    return _call(builder, name, total.type, operands)
-
-
-def _add_pairs(builder: ir.IRBuilder, lanes: int, weight: Any, total: Any) -> Any:
-    """Return total + the sum of two int16 products per lane, of the total itself lest they leave the loop."""
-    wide = ir.VectorType(ir.IntType(32), 2 * lanes)
-    halves = ir.VectorType(ir.IntType(16), 2 * lanes)
-    a, b = (builder.sext(builder.bitcast(value, halves), wide) for value in (total, weight))
-    products, undefined = builder.mul(a, b), ir.Constant(wide, ir.Undefined)
-    even, odd = (
-        builder.shuffle_vector(products, undefined, ir.Constant(total.type, list(range(first, 2 * lanes, 2))))
-        for first in (0, 1)
-    )
-    return builder.add(total, builder.add(even, odd))
-
-
-def _call(builder: ir.IRBuilder, name: str, result: Any, operands: tuple[Any, ...]) -> Any:
-    module = builder.module
-    signature = ir.FunctionType(result, [operand.type for operand in operands])
-    return builder.call(module.globals.get(name) or ir.Function(module, signature, name), operands)
-
-
-def _takes_bytes() -> bool:
-    """Tell whether this LLVM declares vpdpbusd on vectors of bytes (22 and later) or of 32-bit words."""
-    declaration = "declare <16 x i32> @llvm.x86.avx512.vpdpbusd.512(<16 x i32>, <64 x i8>, <64 x i8>)"
-    try:
-        llvm.parse_assembly(declaration).verify()
-    except RuntimeError:
-        return False
-    return True
+    """Return the next total, by the instruction of the form; a product of constants alone would leave the loop."""
+    if form.dot == "multiply-add":
+        return write_dot(builder, form, word, total, weight)
+    if form.dot == "pairs":
+        return write_dot(builder, form, total, weight, total)
+    return write_dot(builder, form, word, weight, total)
 
 
 def _make_intrinsic(write: Callable[[ir.Module, Form], ir.Function], form: Form) -> Any:
