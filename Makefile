@@ -32,7 +32,7 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	@link=$$(mktemp -d) && trap 'rm -r "$$link"' EXIT && ln -s "$(CURDIR)" "$$link/colonnade" \
 	  && echo "mypy --strict" && MYPYPATH=$$link $(BIN)/mypy --config-file pyproject.toml \
-	       -p colonnade.runtime -p colonnade.detector -p colonnade.tools
+	       -p colonnade.runtime -p colonnade.detector -p colonnade.accel_model -p colonnade.tools
 	$(BIN)/lint-imports
 
 clean:

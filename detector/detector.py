@@ -14,7 +14,7 @@ from ..runtime.errors import ModelError, UsageError
 from ..runtime.memory import keep_heap_steady
 from ..runtime.sparse import HAS_FAST_INT8, PillarGrid
 from ..runtime.threads import resolve_threads, thread_budget
-from ..runtime.trace import Trace, TraceRecorder
+from ..runtime.trace import EncoderRecord, Trace, TraceRecorder
 from .checkpoints import (
     PRECISIONS,
     TWIN_SUFFIX,
@@ -132,6 +132,8 @@ class Detector:
             clock.append(perf_counter())
             grid = PillarGrid(pillars.row_ptr, pillars.cols, self._encode(pillars), pillars.shape)
             clock.append(perf_counter())
+            if recorder is not None:
+                recorder.record_encoder(self._describe_encoder(pillars, grid))
             head = self._network.run(grid, recorder)
             clock.append(perf_counter())
             cell = geometry.size * architecture.output_stride
@@ -141,6 +143,16 @@ class Detector:
             clock.append(perf_counter())
         level = surface.level if _has_points(cloud) else ground
         return replace(found, ground=level), StageTimes(STAGES, tuple(float(t) for t in np.diff(clock)))
+
+    def _describe_encoder(self, pillars: Pillars, grid: PillarGrid) -> EncoderRecord:
+        return EncoderRecord(
+            points=len(pillars.point_features),
+            pillars=len(grid),
+            point_features=pillars.point_features.shape[1],
+            pillar_features=pillars.pillar_features.shape[1],
+            channels=grid.channels,
+            precision=self.precision,
+        )
 
     def _encode(self, pillars: Pillars) -> NDArray[np.float32] | NDArray[np.uint8]:
         """Return the network's input (P, C) in the type that it computes in."""

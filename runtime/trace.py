@@ -2,25 +2,72 @@
 
 from __future__ import annotations
 
-import json
-import os
-import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from .errors import ConfigError, UsageError
-
 if TYPE_CHECKING:  # whoever reads a saved trace needs no engine
     from .sparse import PillarGrid, Rulebook
 
-FORMAT = "colonnade-trace"
-VERSION = 1
 PRECISIONS = ("fp32", "int8")
+
+
+@dataclass(frozen=True)
+class SiteMap:
+    """The active cells of a grid.
+
+    Attributes:
+        shape: rows and columns.
+        packed: one bit per cell in row-major order, as `np.packbits` gives them.
+    """
+
+    shape: tuple[int, int]
+    packed: bytes
+
+    @classmethod
+    def from_cells(cls, active: npt.NDArray[np.bool_]) -> SiteMap:
+        """Keep an (H, W) map."""
+        height, width = active.shape
+        return cls((height, width), np.packbits(active).tobytes())
+
+    @cached_property
+    def cells(self) -> npt.NDArray[np.bool_]:
+        """The (H, W) map."""
+        bits = np.unpackbits(np.frombuffer(self.packed, np.uint8), count=self.shape[0] * self.shape[1])
+        return bits.view(np.bool_).reshape(self.shape)
+
+    def __len__(self) -> int:
+        return int(np.count_nonzero(self.cells))
+
+
+@dataclass(frozen=True)
+class EncoderRecord:
+    """What the pillar encoder did: one linear layer over points and pillars, and a maximum over a pillar's points.
+
+    Attributes:
+        points, pillars: that it read and wrote.
+        point_features: values of a point that are multiplied.
+        pillar_features: values that all points of a pillar share, multiplied once per pillar.
+        channels: of a pillar.
+        precision: "fp32" or "int8", of what it wrote.
+    """
+
+    points: int
+    pillars: int
+    point_features: int
+    pillar_features: int
+    channels: int
+    precision: str
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of the points' part and of the pillars' part."""
+        return (self.points * self.point_features + self.pillars * self.pillar_features) * self.channels
 
 
 @dataclass(frozen=True)
@@ -61,6 +108,9 @@ class LayerRecord:
         bytes_weights: of the weights, without biases and scales.
         bytes_out: of the features handed on.
         precision: "fp32" or "int8", of the multiplications.
+        in_sites: the active sites of the input, or of the union of the inputs.
+        out_sites: the sites that were computed.
+        kept_sites: the sites that were handed on.
     """
 
     name: str
@@ -80,6 +130,9 @@ class LayerRecord:
     bytes_weights: int
     bytes_out: int
     precision: str
+    in_sites: SiteMap
+    out_sites: SiteMap
+    kept_sites: SiteMap
 
     @property
     def macs(self) -> int:
@@ -105,10 +158,12 @@ class Trace:
     Attributes:
         name: what ran.
         layers: its records.
+        encoder: what made the network's input from points, where that was part of the run.
     """
 
     name: str
     layers: tuple[LayerRecord, ...]
+    encoder: EncoderRecord | None = None
 
     @property
     def macs(self) -> int:
@@ -126,16 +181,14 @@ class Trace:
         return 1.0 - self.macs / self.dense_macs if self.layers else 0.0
 
     def save(self, path: str | Path) -> None:
-        """Write JSON lines: a header with the name and the number of layers, then one layer per line.
-
-        The file appears whole or not at all.
+        """Write JSON lines that `load_trace` reads; the file appears whole or not at all.
 
         Raises:
             UsageError: the file cannot be written.
         """
-        header = {"format": FORMAT, "version": VERSION, "name": self.name, "layers": len(self.layers)}
-        lines = [json.dumps(entry) for entry in (header, *map(asdict, self.layers))]
-        _replace_file(Path(path), "\n".join(lines) + "\n")
+        from .trace_files import save_traces  # it reads and writes what is defined here
+
+        save_traces(path, (self,))
 
 
 class TraceRecorder:
@@ -148,6 +201,7 @@ class TraceRecorder:
     def __init__(self, name: str) -> None:
         self._name = name
         self._layers: list[LayerRecord] = []
+        self._encoder: EncoderRecord | None = None
 
     def record(
         self, name: str, inputs: Sequence[tuple[str, PillarGrid]], rulebook: Rulebook, output: PillarGrid
@@ -155,9 +209,13 @@ class TraceRecorder:
         """Add a layer that ran; arguments as `describe_layer`."""
         self._layers.append(describe_layer(name, inputs, rulebook, output))
 
+    def record_encoder(self, encoder: EncoderRecord) -> None:
+        """Add what made the network's input."""
+        self._encoder = encoder
+
     def finish(self) -> Trace:
         """Return the trace of all that was recorded."""
-        return Trace(self._name, tuple(self._layers))
+        return Trace(self._name, tuple(self._layers), self._encoder)
 
 
 def describe_layer(
@@ -172,8 +230,12 @@ def describe_layer(
         output: what it handed on, after vector pruning where that follows.
     """
     grids = [grid for _, grid in inputs]
-    maps = [_map_sites(grid) for grid in grids]
+    maps = [_map_sites(grid.row_ptr, grid.cols, grid.shape) for grid in grids]
     union = np.logical_or.reduce(maps)
+    computed = SiteMap.from_cells(_map_sites(rulebook.row_ptr, rulebook.cols, rulebook.shape))
+    kept = computed
+    if len(output) != rulebook.cols.size:
+        kept = SiteMap.from_cells(_map_sites(output.row_ptr, output.cols, output.shape))
     branches = tuple(
         BranchRecord(source, grid.channels, len(grid), _count_rules(active, rulebook))
         for (source, grid), active in zip(inputs, maps, strict=True)
@@ -198,13 +260,18 @@ def describe_layer(
         bytes_weights=rulebook.kernel**2 * in_channels * output.channels * item,
         bytes_out=output.features.nbytes,
         precision="int8" if item == 1 else "fp32",
+        in_sites=SiteMap.from_cells(union),
+        out_sites=computed,
+        kept_sites=kept,
     )
 
 
-def _map_sites(grid: PillarGrid) -> npt.NDArray[np.bool_]:
+def _map_sites(
+    row_ptr: npt.NDArray[np.integer], cols: npt.NDArray[np.integer], shape: tuple[int, int]
+) -> npt.NDArray[np.bool_]:
     """Return the (H, W) map of the active sites."""
-    active = np.zeros(grid.shape, np.bool_)
-    active[tuple(grid.coords.T)] = True
+    active = np.zeros(shape, np.bool_)
+    active[np.repeat(np.arange(shape[0]), np.diff(row_ptr)), cols] = True
     return active
 
 
@@ -218,97 +285,3 @@ def _count_rules(active: npt.NDArray[np.bool_], rulebook: Rulebook) -> tuple[int
     rows = stride * np.repeat(np.arange(rulebook.shape[0]), np.diff(rulebook.row_ptr))
     cols = stride * rulebook.cols
     return tuple(int(framed[rows + ky, cols + kx].sum()) for ky in range(kernel) for kx in range(kernel))
-
-
-def load_trace(path: str | Path) -> Trace:
-    """Read what `Trace.save` wrote.
-
-    Raises:
-        ConfigError: the file cannot be read, is not a trace, or is damaged; the message names the line.
-    """
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read as a trace ({type(error).__name__})") from error
-    header = _parse_line(path, 1, lines[0] if lines else "")
-    if header.get("format") != FORMAT or header.get("version") != VERSION:
-        raise ConfigError(f"{path}, line 1: not a trace of version {VERSION}; write it with Trace.save")
-    name, count = header.get("name"), header.get("layers")
-    if not isinstance(name, str) or count != len(lines) - 1:
-        raise ConfigError(
-            f"{path}, line 1: announces {count} layers, the file has {len(lines) - 1}; it was cut off or edited"
-        )
-    layers = (_read_layer(path, number, line) for number, line in enumerate(lines[1:], start=2))
-    return Trace(name, tuple(layers))
-
-
-def _parse_line(path: str | Path, number: int, line: str) -> dict[str, Any]:
-    try:
-        entry = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}, line {number}: not JSON; the file is damaged, trace again") from error
-    if not isinstance(entry, dict):
-        raise ConfigError(f"{path}, line {number}: not a JSON object; the file is damaged, trace again")
-    return entry
-
-
-def _read_layer(path: str | Path, number: int, line: str) -> LayerRecord:
-    where = f"{path}, line {number}"
-    entry = _parse_line(path, number, line)
-    branches = entry.get("branches")
-    if not isinstance(branches, list) or not branches or not all(isinstance(b, dict) for b in branches):
-        raise ConfigError(f"{where}: 'branches' is not a list of inputs; the file is damaged, trace again")
-    _check_values(entry, LayerRecord, where)
-    for branch in branches:
-        _check_values(branch, BranchRecord, where)
-    taps = entry["kernel"] ** 2
-    if any(len(part["rules"]) != taps for part in (entry, *branches)):
-        raise ConfigError(f"{where}: 'rules' must hold {taps} counts, one per tap; trace again")
-    if entry["precision"] not in PRECISIONS:
-        raise ConfigError(f"{where}: 'precision' must be one of {', '.join(PRECISIONS)}")
-    inputs = tuple(BranchRecord(**(b | {"rules": tuple(b["rules"])})) for b in branches)
-    tuples = {key: tuple(entry[key]) for key in ("in_shape", "out_shape", "rules")}
-    return LayerRecord(**(entry | tuples | {"branches": inputs}))
-
-
-def _check_values(entry: dict[str, Any], record: type, where: str) -> None:
-    """Check that `entry` has the fields of a record class, and values of their types."""
-    expected = {f.name: str(f.type) for f in fields(record)}
-    if set(entry) != set(expected):
-        wrong = sorted(set(entry) ^ set(expected))
-        raise ConfigError(f"{where}: fields missing or unknown: {', '.join(wrong)}; trace again")
-    for key, kind in expected.items():
-        if not _has_type(entry[key], kind):
-            raise ConfigError(
-                f"{where}: '{key}' is not of the expected type; the file is damaged, trace again"
-            )
-
-
-def _has_type(value: Any, kind: str) -> bool:
-    """Tell whether a JSON value can stand in a field annotated with `kind`."""
-    if kind == "str":
-        return isinstance(value, str)
-    if kind == "int":
-        return type(value) is int and value >= 0
-    if not isinstance(value, list):
-        return False
-    counts = kind != "tuple[BranchRecord, ...]"
-    pair = kind == "tuple[int, int]"
-    return not counts or (all(_has_type(v, "int") for v in value) and (not pair or len(value) == 2))
-
-
-def _replace_file(path: Path, text: str) -> None:
-    try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be written ({error.strerror}); choose another place") from error
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException as error:
-        Path(temporary).unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise UsageError(f"{path}: cannot be written ({error.strerror}); choose another place") from error
-        raise

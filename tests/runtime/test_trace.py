@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from colonnade.runtime.errors import ConfigError, UsageError
 from colonnade.runtime.sparse import PillarGrid, build_rules
-from colonnade.runtime.trace import Trace, TraceRecorder, describe_layer, load_trace
+from colonnade.runtime.trace import EncoderRecord, SiteMap, Trace, TraceRecorder, describe_layer
+from colonnade.runtime.trace_files import load_trace, load_traces, save_traces
 
 
 def make_grid(coords: list[tuple[int, int]], channels: int, shape: tuple[int, int], dtype: str) -> PillarGrid:
@@ -120,16 +121,12 @@ def test_a_trace_comes_back_as_it_was(tmp_path: Path):
     path = tmp_path / "frame.jsonl"
     trace.save(path)
     assert load_trace(path) == trace
-    assert [json.loads(line)["name"] for line in path.read_text().splitlines()] == [
-        "toy",
-        "grow",
-        "rise",
-        "join",
-    ]
+    names = [json.loads(line).get("name") for line in path.read_text().splitlines()]
+    assert names == ["toy", None, None, None, None, "grow", "rise", "join"]  # each map of sites once
     assert [p.name for p in tmp_path.iterdir()] == ["frame.jsonl"]
 
 
-def edit(change: dict[str, object], line: int = 1, drop: str = "") -> object:
+def edit(change: dict[str, object], line: int = 5, drop: str = "") -> object:
     """Return an editor of trace files that changes fields of one line (0: the header), or drops one."""
 
     def apply(lines: list[str]) -> list[str]:
@@ -143,26 +140,36 @@ def edit(change: dict[str, object], line: int = 1, drop: str = "") -> object:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda lines: [], "line 1: not JSON"),
-        (lambda lines: lines[:-1], "line 1: announces 3 layers, the file has 2"),
-        (lambda lines: [*lines[:2], lines[2][:-9], lines[3]], "line 3: not JSON"),
-        (lambda lines: [*lines[:2], "[1, 2]", lines[3]], "line 3: not a JSON object"),
-        (lambda lines: [*lines[:2], "[" * 100_000, lines[3]], "line 3: not JSON"),
-        (edit({"format": "other"}, 0), "line 1: not a trace of version 1"),
-        (edit({"version": 2}, 0), "line 1: not a trace of version 1"),
-        (edit({"name": 3}, 0), "line 1: announces"),
-        (edit({}, drop="stride"), "line 2: fields missing or unknown: stride"),
-        (edit({"colour": "red"}, 3), "line 4: fields missing or unknown: colour"),
-        (edit({"kernel": 3.0}), "line 2: 'kernel' is not of the expected type"),
-        (edit({"kernel": True}), "line 2: 'kernel' is not of the expected type"),
-        (edit({"active_inputs": -1}), "line 2: 'active_inputs' is not of the expected type"),
-        (edit({"in_shape": [1, 2, 3]}), "line 2: 'in_shape' is not of the expected type"),
-        (edit({"rules": [1] * 8}), "line 2: 'rules' must hold 9 counts"),
-        (edit({"rules": ["a"] * 9}), "line 2: 'rules' is not of the expected type"),
-        (edit({"branches": []}), "line 2: 'branches' is not a list of inputs"),
-        (edit({"branches": [{"source": "a"}]}), "line 2: fields missing or unknown: active, channels, rules"),
-        (edit({"precision": "fp8"}), "line 2: 'precision' must be one of fp32, int8"),
-        (edit({"name": None}), "line 2: 'name' is not of the expected type"),
+        (lambda lines: [], "line 1: missing; the file was cut off"),
+        (lambda lines: lines[:-1], "line 8: missing; the file was cut off"),
+        (lambda lines: [*lines, lines[-1]], "line 9: not a trace of version 2"),
+        (lambda lines: [*lines[:6], lines[6][:-9], lines[7]], "line 7: not JSON"),
+        (lambda lines: [*lines[:6], "[1, 2]", lines[7]], "line 7: not a JSON object"),
+        (lambda lines: [*lines[:6], "[" * 100_000, lines[7]], "line 7: not JSON"),
+        (edit({"format": "other"}, 0), "line 1: not a trace of version 2"),
+        (edit({"version": 1}, 0), "line 1: not a trace of version 2"),
+        (edit({"name": 3}, 0), "line 1: the header is damaged"),
+        (edit({"layers": -1}, 0), "line 1: the header is damaged"),
+        (edit({"encoder": 3}, 0), "line 1: 'encoder' is no record"),
+        (edit({"encoder": {"points": 3}}, 0), "line 1: fields missing or unknown"),
+        (edit({"shape": [4, 7]}, 1), "line 2: the map of sites is damaged"),
+        (edit({"shape": [1 << 40, 7]}, 1), "line 2: the map of sites is damaged"),
+        (edit({"bits": "no base64!"}, 1), "line 2: the map of sites is damaged"),
+        (edit({"bits": "aaaa"}, 1), "line 2: the map of sites is damaged"),
+        (edit({}, drop="stride"), "line 6: fields missing or unknown: stride"),
+        (edit({"colour": "red"}, 7), "line 8: fields missing or unknown: colour"),
+        (edit({"kernel": 3.0}), "line 6: 'kernel' is not of the expected type"),
+        (edit({"kernel": True}), "line 6: 'kernel' is not of the expected type"),
+        (edit({"active_inputs": -1}), "line 6: 'active_inputs' is not of the expected type"),
+        (edit({"active_inputs": 4}), "line 6: the counts of active sites are not those of the maps"),
+        (edit({"in_sites": 4}), "line 6: names map 4 of 4"),
+        (edit({"in_shape": [1, 2, 3]}), "line 6: 'in_shape' is not of the expected type"),
+        (edit({"rules": [1] * 8}), "line 6: 'rules' must hold 9 counts"),
+        (edit({"rules": ["a"] * 9}), "line 6: 'rules' is not of the expected type"),
+        (edit({"branches": []}), "line 6: 'branches' is not a list of inputs"),
+        (edit({"branches": [{"source": "a"}]}), "line 6: fields missing or unknown: active, channels, rules"),
+        (edit({"precision": "fp8"}), "line 6: 'precision' must be one of fp32, int8"),
+        (edit({"name": None}), "line 6: 'name' is not of the expected type"),
     ],
 )
 def test_a_damaged_file_is_refused_with_its_line(tmp_path: Path, damage, message: str):
@@ -190,3 +197,33 @@ def test_files_that_cannot_be_read_or_written_are_typed_errors(tmp_path: Path):
 def test_a_reader_of_traces_needs_no_engine():
     code = "import sys, colonnade.runtime.trace; assert 'numba' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_file_holds_several_frames(tmp_path: Path):
+    first, path = make_trace(), tmp_path / "frames.jsonl"
+    second = Trace("points first", first.layers[:1], EncoderRecord(100, 3, 3, 19, 4, "fp32"))
+    save_traces(path, [first, second])
+    assert load_traces(path) == (first, second)
+    assert second.encoder is not None
+    assert second.encoder.macs == (100 * 3 + 3 * 19) * 4
+    with pytest.raises(ConfigError, match="holds 2 traces"):
+        load_trace(path)
+    with pytest.raises(UsageError, match="no trace to save"):
+        save_traces(path, [])
+
+
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 2**32 - 1))
+def test_a_map_of_sites_keeps_every_cell(height: int, width: int, seed: int):
+    cells = np.random.default_rng(seed).random((height, width)) < 0.4
+    sites = SiteMap.from_cells(cells)
+    np.testing.assert_array_equal(sites.cells, cells)
+    assert len(sites) == cells.sum()
+
+
+def test_maps_of_a_layer_are_those_of_its_grids():
+    grow, rise, join = make_trace().layers
+    assert {tuple(c) for c in np.argwhere(grow.in_sites.cells).tolist()} == {(1, 1), (1, 2), (3, 5)}
+    assert (len(grow.out_sites), len(grow.kept_sites)) == (16, 2)
+    assert rise.in_sites is not rise.out_sites
+    assert rise.in_sites == grow.kept_sites
+    assert join.in_sites == grow.out_sites
