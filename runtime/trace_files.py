@@ -137,7 +137,9 @@ def _read_map(reader: _Reader) -> SiteMap:
     entry = reader.next()
     shape, bits = entry.get("shape"), entry.get("bits")
     damaged = ConfigError(f"{reader.where}: the map of sites is damaged; trace again")
-    if not _has_type(shape, "tuple[int, int]") or not isinstance(bits, str) or max(shape) > _LARGEST_GRID:
+    if not isinstance(shape, list) or not _has_type(shape, "tuple[int, int]") or not isinstance(bits, str):
+        raise damaged
+    if max(shape) > _LARGEST_GRID:
         raise damaged
     size = -(-shape[0] * shape[1] // 8)
     try:
