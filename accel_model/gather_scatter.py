@@ -64,9 +64,7 @@ def _time_port(
     return PortTimes(width, conflicts)
 
 
-def group_requests(
-    ranks: NDArray[np.integer], words: int, banks: int, layout: Layout
-) -> NDArray[np.int64]:
+def group_requests(ranks: NDArray[np.integer], words: int, banks: int, layout: Layout) -> NDArray[np.int64]:
     """Return the banks that are asked at once, one group of requests per row; -1 asks none.
 
     "channel_interleaved" reads one vector at a time, its words from banks 0, 1, ...; "pillar_interleaved" reads

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
 
-@dataclass(frozen=True)
+from ..runtime.jit import kernel
+
+LOAD, RULES, STREAM, STORE = range(4)  # units in `Timeline.spans`
+
+
+@dataclass(frozen=True, eq=False)
 class Steps:
-    """What the steps (a tile, or a tile's columns) of a layer ask of each unit, in cycles.
+    """What the steps (a tile, or a tile's columns) of a layer ask of each unit, in cycles; (S,) int64 each.
 
     Attributes:
         load: of bringing inputs and weights in from main memory.
@@ -19,27 +25,24 @@ class Steps:
         lead: of shifting a step's first weights into the array, once the step is ready.
     """
 
-    load: Sequence[int]
-    rules: Sequence[int]
-    stream: Sequence[int]
-    tail: Sequence[int]
-    store: Sequence[int]
+    load: NDArray[np.int64]
+    rules: NDArray[np.int64]
+    stream: NDArray[np.int64]
+    tail: NDArray[np.int64]
+    store: NDArray[np.int64]
     lead: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Timeline:
-    """When each step of `Steps` begins and ends, in cycles from the layer's start.
+    """When each step of `Steps` begins and ends.
 
     Attributes:
-        loads, rules, streams, stores: (start, end) per step.
+        spans: (4, S, 2) int64, first and last cycle of LOAD, RULES, STREAM and STORE, from the layer's start.
         cycles: until all is stored.
     """
 
-    loads: list[tuple[int, int]]
-    rules: list[tuple[int, int]]
-    streams: list[tuple[int, int]]
-    stores: list[tuple[int, int]]
+    spans: NDArray[np.int64]
     cycles: int
 
 
@@ -59,34 +62,50 @@ def run_pipeline(steps: Steps) -> Timeline:
     A step without work for the array is done when it is ready and the step before has streamed. Without rules and
     tails this is the overlap of `dma.py`.
     """
-    count = len(steps.load)
-    loads: list[tuple[int, int]] = []
-    rules: list[tuple[int, int]] = []
-    streams: list[tuple[int, int]] = []
-    stores: list[tuple[int, int]] = []
-    done: list[int] = []
-    channel = mapped = free = 0
+    spans = np.empty((4, len(steps.load), 2), np.int64)
+    cycles = _run(steps.load, steps.rules, steps.stream, steps.tail, steps.store, steps.lead, spans)
+    return Timeline(spans, int(cycles))
+
+
+@kernel
+def _run(
+    load: NDArray[np.int64],
+    rules: NDArray[np.int64],
+    stream: NDArray[np.int64],
+    tail: NDArray[np.int64],
+    store: NDArray[np.int64],
+    lead: int,
+    spans: NDArray[np.int64],
+) -> int:
+    """Fill `spans` and return the last cycle; `done` and `before` are done(i-1) and done(i-2)."""
+    count = len(load)
+    channel, mapped, free, done, before = 0, 0, 0, 0, 0
+    if count:
+        channel = load[0]
+        spans[0, 0, 0], spans[0, 0, 1] = 0, channel
     for i in range(count):
-        if i == 0:
-            channel = steps.load[0]
-            loads.append((0, channel))
-        begin = max(mapped, done[i - 2] if i >= 2 else 0)
-        mapped = begin + steps.rules[i]
-        rules.append((begin, mapped))
-        ready = max(loads[i][1], mapped, stores[i - 2][1] if i >= 2 else 0)
-        if steps.stream[i]:
-            begin = max(free, ready + steps.lead)
-            free = begin + steps.stream[i]
-            done.append(free + steps.tail[i])
+        begin = max(mapped, before)
+        mapped = begin + rules[i]
+        spans[1, i, 0], spans[1, i, 1] = begin, mapped
+        ready = max(spans[0, i, 1], mapped)
+        if i >= 2:
+            ready = max(ready, spans[3, i - 2, 1])
+        now = done
+        if stream[i]:
+            begin = max(free, ready + lead)
+            free = begin + stream[i]
+            now = free + tail[i]
         else:
-            begin = free = max(free, ready)
-            done.append(max(free, done[-1] if done else 0))
-        streams.append((begin, free))
+            begin = max(free, ready)
+            free = begin
+            now = max(now, free)
+        spans[2, i, 0], spans[2, i, 1] = begin, free
         if i + 1 < count:
-            begin = max(channel, done[i - 1] if i >= 1 else 0)
-            channel = begin + steps.load[i + 1]
-            loads.append((begin, channel))
-        begin = max(channel, done[i])
-        channel = begin + steps.store[i]
-        stores.append((begin, channel))
-    return Timeline(loads, rules, streams, stores, max(channel, max(done, default=0), mapped))
+            begin = max(channel, done)
+            channel = begin + load[i + 1]
+            spans[0, i + 1, 0], spans[0, i + 1, 1] = begin, channel
+        begin = max(channel, now)
+        channel = begin + store[i]
+        spans[3, i, 0], spans[3, i, 1] = begin, channel
+        before, done = done, now
+    return max(channel, done, mapped)

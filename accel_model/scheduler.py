@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
+from typing import overload
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ..runtime.errors import ConfigError
 from .cost import ActionCounts, Event, LayerCost, LoopOrder, Tiling, Unit
 from .pipeline import Timeline, run_pipeline
 from .rule_generation import (
+    RULE_BYTES,
     count_compares,
     count_hashing_cycles,
     count_sorting_cycles,
@@ -17,7 +23,7 @@ from .rule_generation import (
 from .sparse_layer import Schedule, SparseJob, plan_schedule
 
 _ORDERS: tuple[LoopOrder, ...] = ("tiles_outer", "channels_outer")
-_SIZES = (4096, 2048, 1024, 512, 256, 128)
+_SIZES = (2048, 1024, 512, 256, 128)
 _SMALLER = (64, 32, 16, 8, 4, 2, 1)  # tried only where none of the above fits
 
 
@@ -64,8 +70,8 @@ def list_schedules(job: SparseJob) -> list[Schedule]:
             return found
     sram = job.spec.sram
     raise ConfigError(
-        f"{job.spec.name}: layer '{job.layer.name}' ({job.layer.in_channels} -> {job.layer.out_channels} channels) fits "
-        f"in no tile; enlarge sram.input_kib ({sram.input_kib:g}), sram.weight_kib ({sram.weight_kib:g}), "
+        f"{job.spec.name}: layer '{job.layer.name}' ({job.layer.in_channels} -> {job.layer.out_channels} channels) "
+        f"fits in no tile; enlarge sram.input_kib ({sram.input_kib:g}), sram.weight_kib ({sram.weight_kib:g}), "
         f"sram.psum_kib ({sram.psum_kib:g}) or sram.rule_kib ({sram.rule_kib:g}), or let dataflow.tile_search choose"
     )
 
@@ -98,25 +104,28 @@ def _cost_empty(job: SparseJob, mapped: int, hidden: int) -> LayerCost:
     events = (Event("rules", -hidden, mapped - hidden, "no inputs"),) if mapped else ()
     idle = cycles * job.spec.array.macs_per_cycle
     actions = ActionCounts(idle_pe=idle, cycles=cycles)
-    return LayerCost(cycles, (("rules", mapped),), "rules", Tiling("tiles_outer", 0, 0), actions, events=events)
+    return LayerCost(
+        cycles, (("rules", mapped),), "rules", Tiling("tiles_outer", 0, 0), actions, events=events
+    )
 
 
-def _describe(
-    job: SparseJob, schedule: Schedule, timeline: Timeline, mapped: int, hidden: int
-) -> LayerCost:
+def _describe(job: SparseJob, schedule: Schedule, timeline: Timeline, mapped: int, hidden: int) -> LayerCost:
     """Return the cost of a schedule that ran, after the part of the mapping that could not be hidden."""
     late = mapped - hidden
-    events = list(_list_events(schedule, timeline, late))
-    if mapped:
-        events.insert(0, Event("rules", -hidden, late, "mapping"))
-    units: tuple[Unit, ...] = ("array", "rules", "gather", "scatter", "dram")
-    busy = {unit: sum(e.end - e.start for e in events if e.unit == unit) for unit in units}
+    steps, table = schedule.steps, schedule.table
+    busy: dict[Unit, int] = {
+        "array": int(steps.stream.sum()),
+        "rules": int(steps.rules.sum()) + mapped,
+        "gather": int(table.gather.sum()),
+        "scatter": int(table.scatter.sum()),
+        "dram": int(steps.load.sum() + steps.store.sum()),
+    }
     cycles = timeline.cycles + late
     compares = count_compares(job.geometry, job.mapping) if mapped else schedule.actions.rule_compares
     actions = replace(
         schedule.actions,
         rule_compares=compares,
-        rule_write_bytes=job.geometry.rules * 4 if mapped else schedule.actions.rule_write_bytes,
+        rule_write_bytes=job.geometry.rules * RULE_BYTES if mapped else schedule.actions.rule_write_bytes,
         idle_pe=cycles * job.spec.array.macs_per_cycle - job.layer.macs,
         cycles=cycles,
     )
@@ -126,24 +135,55 @@ def _describe(
         limit=max(busy, key=lambda unit: busy[unit]),
         tiling=Tiling(schedule.order, schedule.tile_inputs, schedule.tiles),
         actions=actions,
-        gather_conflicts=schedule.gather_conflicts,
-        scatter_conflicts=schedule.scatter_conflicts,
-        events=tuple(events),
+        gather_conflicts=int(table.gather_conflicts.sum()),
+        scatter_conflicts=int(table.scatter_conflicts.sum()),
+        exposed_mapping=late,
+        events=_Events(table.gather, table.scatter, timeline.spans, -hidden, late),
     )
 
 
-def _list_events(schedule: Schedule, timeline: Timeline, late: int) -> Iterator[Event]:
-    """Yield what the units did, `late` cycles after the layer's start; without those of no length."""
-    gather, scatter = schedule.table.gather.tolist(), schedule.table.scatter.tolist()
-    for step, (begin, end) in enumerate(timeline.streams):
-        spans: tuple[tuple[Unit, int, int, str], ...] = (
-            ("rules", *timeline.rules[step], "rules"),
-            ("dram", *timeline.loads[step], "load"),
-            ("array", begin, end, "multiply"),
-            ("gather", begin, begin + gather[step], "gather"),
-            ("scatter", begin, begin + scatter[step], "scatter"),
-            ("dram", *timeline.stores[step], "store"),
-        )
-        for unit, start, stop, label in spans:
-            if stop > start:
-                yield Event(unit, start + late, stop + late, f"{label} {step}")
+class _Events(Sequence[Event]):
+    """The events of a layer, listed when somebody reads them: a sweep over designs reads none.
+
+    Args:
+        gather, scatter: (S,) cycles of the ports per step.
+        spans: as in `Timeline`.
+        early, late: first and last cycle of a mapping before the layer; its steps begin at `late`.
+    """
+
+    def __init__(
+        self,
+        gather: NDArray[np.int64],
+        scatter: NDArray[np.int64],
+        spans: NDArray[np.int64],
+        early: int,
+        late: int,
+    ) -> None:
+        self._ports, self._spans = (gather, scatter), spans
+        self._early, self._late = early, late
+
+    @cached_property
+    def _listed(self) -> list[Event]:
+        found = [Event("rules", self._early, self._late, "mapping")]
+        gather, scatter = (port.tolist() for port in self._ports)
+        loads, rules, streams, stores = (self._spans + self._late).tolist()
+        for step, (begin, end) in enumerate(streams):
+            found += (
+                Event("rules", *rules[step], f"rules {step}"),
+                Event("dram", *loads[step], f"load {step}"),
+                Event("array", begin, end, f"multiply {step}"),
+                Event("gather", begin, begin + gather[step], f"gather {step}"),
+                Event("scatter", begin, begin + scatter[step], f"scatter {step}"),
+                Event("dram", *stores[step], f"store {step}"),
+            )
+        return [event for event in found if event.end > event.start]
+
+    def __len__(self) -> int:
+        return len(self._listed)
+
+    @overload
+    def __getitem__(self, index: int) -> Event: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Event]: ...
+    def __getitem__(self, index: int | slice) -> Event | Sequence[Event]:
+        return self._listed[index]

@@ -45,8 +45,7 @@ def _cost_sparse(trace: Trace, spec: Spec) -> list[LayerCost]:
         known = spec.dataflow.shared_rules and held is geometry
         job = SparseJob(layer, geometry, spec, spec.mapping, spec.gather, spec.dataflow, known)
         cost = cost_sparse_layer(job, ahead)
-        mapped_late = max((e.end for e in cost.events if e.label == "mapping"), default=0)
-        ahead = cost.cycles - mapped_late
+        ahead = cost.cycles - cost.exposed_mapping
         held = geometry if keeps_rules(geometry, spec) else None
         costs.append(cost)
     return costs

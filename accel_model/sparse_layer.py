@@ -1,4 +1,4 @@
-"""sparse_layer.py: a sparse layer in one loop order and tile size on a pillar accelerator: its steps, and their cost."""
+"""sparse_layer.py: a sparse layer cut into steps, in one loop order and tile size, on a pillar accelerator."""
 
 from __future__ import annotations
 
@@ -87,6 +87,7 @@ class StepTable:
         gather, scatter: cycles of the ports.
         vectors: that are streamed into the array, over all folds.
         weights: bytes of weights that are shifted into the array.
+        gather_conflicts, scatter_conflicts: cycles of the ports that are lost to bank conflicts.
     """
 
     brought: NDArray[np.int64]
@@ -99,6 +100,8 @@ class StepTable:
     scatter: NDArray[np.int64]
     vectors: NDArray[np.int64]
     weights: NDArray[np.int64]
+    gather_conflicts: NDArray[np.int64]
+    scatter_conflicts: NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +114,6 @@ class Schedule:
         steps: in order.
         table: of all steps.
         actions: all but those that depend on the time.
-        gather_conflicts, scatter_conflicts: cycles lost.
     """
 
     order: LoopOrder
@@ -120,14 +122,13 @@ class Schedule:
     steps: Steps
     table: StepTable
     actions: ActionCounts
-    gather_conflicts: int
-    scatter_conflicts: int
 
     @property
     def bound(self) -> int:
         """Cycles that no pipeline of these steps can beat."""
-        memory = sum(self.steps.load) + sum(self.steps.store)
-        return max(memory, sum(self.steps.stream), sum(self.steps.rules))
+        steps = self.steps
+        memory = steps.load.sum() + steps.store.sum()
+        return int(max(memory, steps.stream.sum(), steps.rules.sum()))
 
 
 def list_passes(job: SparseJob, order: LoopOrder) -> tuple[Pass, ...]:
@@ -166,7 +167,8 @@ def plan_schedule(job: SparseJob, order: LoopOrder, tile_inputs: int) -> Schedul
         return None
     ports = _time_ports(job, tiles, max(passes[0].columns))
     plan = _plan_transposed if job.transposed else _plan_convolution
-    parts = [plan(job, part, tiles, ports, number == 0) for number, part in enumerate(passes)]
+    plans = {key: plan(job, key[0], tiles, ports, key[1]) for key in dict.fromkeys(_name_plans(passes))}
+    parts = [plans[key] for key in _name_plans(passes)]
     table = StepTable(*(np.concatenate(column) for column in zip(*map(_columns_of, parts), strict=True)))
     features = int(table.brought.sum())
     _add_weights(job, order, passes, table)
@@ -174,13 +176,12 @@ def plan_schedule(job: SparseJob, order: LoopOrder, tile_inputs: int) -> Schedul
     rules = _rule_cycles(job, tiles, passes)
     steps = Steps(
         load=_count_memory_cycles(spec, table.brought, table.gathered),
-        rules=rules.ravel().tolist(),
-        stream=table.stream.tolist(),
-        tail=table.tail.tolist(),
+        rules=rules.ravel(),
+        stream=table.stream,
+        tail=table.tail,
         store=_count_memory_cycles(spec, table.stored, table.scattered),
         lead=lead(spec.array),
     )
-    repeats = sum(len(part.columns) for part in passes) * job.row_folds
     return Schedule(
         order,
         tile_inputs,
@@ -188,9 +189,12 @@ def plan_schedule(job: SparseJob, order: LoopOrder, tile_inputs: int) -> Schedul
         steps,
         table,
         _count_actions(job, table, fetched, int(np.count_nonzero(rules.sum(axis=1)))),
-        int(ports[0].conflicts.sum()) * repeats,
-        int(ports[1].conflicts.sum()) * repeats,
     )
+
+
+def _name_plans(passes: tuple[Pass, ...]) -> list[tuple[Pass, bool]]:
+    """Return (pass, whether it is the first); passes that come again ask for the same."""
+    return [(part, number == 0) for number, part in enumerate(passes)]
 
 
 def _columns_of(table: StepTable) -> tuple[NDArray[np.int64], ...]:
@@ -234,11 +238,13 @@ def _time_ports(job: SparseJob, tiles: ActiveTiles, columns: int) -> tuple[PortT
     )
 
 
-def _count_memory_cycles(spec: Spec, stream: NDArray[np.int64], random: NDArray[np.int64]) -> list[int]:
+def _count_memory_cycles(
+    spec: Spec, stream: NDArray[np.int64], random: NDArray[np.int64]
+) -> NDArray[np.int64]:
     """Return the cycles of main memory for bytes in order and bytes at random addresses."""
     peak = spec.dram_bytes_per_cycle
     cycles = stream / (peak * spec.dram.streaming_efficiency) + random / (peak * spec.dram.random_efficiency)
-    return [int(value) for value in np.ceil(cycles)]
+    return np.ceil(cycles).astype(np.int64)
 
 
 def _rule_cycles(job: SparseJob, tiles: ActiveTiles, passes: tuple[Pass, ...]) -> NDArray[np.int64]:
@@ -284,6 +290,8 @@ def _plan_convolution(
         scatter=written.sum(axis=1) * repeats,
         vectors=vectors.sum(axis=1) * len(part.columns),
         weights=used * job.bytes_of_weights(job.layer.in_channels * columns),
+        gather_conflicts=gather.conflicts.sum(axis=1) * repeats,
+        scatter_conflicts=scatter.conflicts.sum(axis=1) * repeats,
     )
 
 
@@ -306,7 +314,8 @@ def _plan_transposed(
     sites = inputs * len(part.taps) * opening  # whose coordinates go out, once
     coordinates = COORDINATE_BYTES if first or len(part.taps) == 1 else 0
     return StepTable(
-        brought=np.where(opening, inputs, 0) * (job.layer.in_channels * size + (COORDINATE_BYTES if first else 0)),
+        brought=np.where(opening, inputs, 0)
+        * (job.layer.in_channels * size + (COORDINATE_BYTES if first else 0)),
         gathered=np.zeros_like(inputs),
         stored=inputs * widths * size + sites * coordinates,
         scattered=np.zeros_like(inputs),
@@ -315,7 +324,9 @@ def _plan_transposed(
         gather=read * job.row_folds,
         scatter=written * job.row_folds,
         vectors=inputs,
-        weights=np.array([job.bytes_of_weights(job.layer.in_channels * int(w)) for w in widths]),
+        weights=-(-job.layer.in_channels * widths * job.spec.weight_bits // 8),
+        gather_conflicts=conflicts[0] * job.row_folds,
+        scatter_conflicts=conflicts[1] * job.row_folds,
     )
 
 
