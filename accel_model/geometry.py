@@ -109,4 +109,5 @@ def _count_merged(sites: SiteMap, out_height: int, kernel: int, stride: int) -> 
     window = np.zeros((out_height, sites.shape[1]), np.bool_)
     for row in range(kernel):
         window |= framed[row : row + stride * out_height : stride][:out_height]
-    return np.count_nonzero(window, axis=1)
+    counts: NDArray[np.intp] = np.count_nonzero(window, axis=1)
+    return counts

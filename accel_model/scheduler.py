@@ -169,12 +169,12 @@ class _Events(Sequence[Event]):
         loads, rules, streams, stores = (self._spans + self._late).tolist()
         for step, (begin, end) in enumerate(streams):
             found += (
-                Event("rules", *rules[step], f"rules {step}"),
-                Event("dram", *loads[step], f"load {step}"),
+                Event("rules", rules[step][0], rules[step][1], f"rules {step}"),
+                Event("dram", loads[step][0], loads[step][1], f"load {step}"),
                 Event("array", begin, end, f"multiply {step}"),
                 Event("gather", begin, begin + gather[step], f"gather {step}"),
                 Event("scatter", begin, begin + scatter[step], f"scatter {step}"),
-                Event("dram", *stores[step], f"store {step}"),
+                Event("dram", stores[step][0], stores[step][1], f"store {step}"),
             )
         return [event for event in found if event.end > event.start]
 
