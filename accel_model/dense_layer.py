@@ -19,7 +19,6 @@ from .dense_array import (
 )
 from .dense_tiling import (
     PSUM_BYTES,
-    Cut,
     Int64,
     Machine,
     Tiles,
@@ -27,13 +26,14 @@ from .dense_tiling import (
     bound_cut,
     lay_tiles,
     list_cuts,
-    require,
+    require_room,
     split,
 )
 from .dma import Slots, find_slots
 from .spec import Spec
 
 COORDINATE_BYTES = 4  # of a pillar, on the way to and from main memory
+_NOTHING = LayerCost(0, (("dram", 0), ("array", 0)), "array", Tiling("dense", 0, 0), ActionCounts())
 MOST_BARS = 32  # of a unit in the events of a layer; more tiles than that share bars
 
 
@@ -61,9 +61,10 @@ def count_dense_cycles(layer: LayerRecord, spec: Spec) -> int:
 def cost_dense_layer(layer: LayerRecord, spec: Spec) -> LayerCost:
     """Cost a layer as if all its sites were active, on a weight-stationary array behind buffers and main memory.
 
-    Cycles are those of `dma.overlap` over the tiles of the best cut of `list_cuts`: fewest cycles, then least traffic.
-    The array streams from tile to tile without a gap where main memory keeps up: with "double_buffered" weights, filling
-    the first ones (R) and draining the last sums (R + C - 2) is charged once per layer, with "serial" in every fold.
+    Cycles are those of `dma.overlap` over the tiles of the best cut of `list_cuts`: fewest cycles, then least
+    traffic. The array streams from tile to tile without a gap where main memory keeps up: with "double_buffered"
+    weights, filling the first ones (R) and draining the last sums (R + C - 2) is charged once per layer, with
+    "serial" in every fold.
 
     Actions, with R, C, m of the array, b bytes of a value, T, K, Cin, Sr = K · Cin, Sc of `Gemm`:
         mac: T · Sr · Sc, padding included.
@@ -85,11 +86,12 @@ def cost_dense_layer(layer: LayerRecord, spec: Spec) -> LayerCost:
 def cost_encoder(encoder: EncoderRecord, spec: Spec) -> LayerCost:
     """Cost the pillar encoder: products of the points, products of the pillars, and a maximum over a pillar's points.
 
-    Two products, (points, point_features) and (pillars, pillar_features) × channels. Each tile holds whole pillars and
-    runs both, so that the parts meet on the chip. Points come as `point_features` values of the accelerator's width, in
-    the order of their pillars; pillars bring `pillar_features` values and leave as channels and a coordinate of 4 bytes.
-    The maximum is taken where sums are written: one read and one write of 4 bytes per point and channel. Other actions
-    as `cost_dense_layer`. No full grid is written, which favours accelerators that read one.
+    Two products, (points, point_features) and (pillars, pillar_features) × channels. Each tile holds the same share of
+    points and pillars and runs both products, which meet on the chip. Points come as `point_features` values of the
+    accelerator's width, in the order of their pillars; pillars bring `pillar_features` values and leave as channels
+    and a coordinate of 4 bytes. The maximum is taken where sums are written: one read and one write of 4 bytes per
+    point and channel. Other actions as `cost_dense_layer`. No full grid is written, which favours accelerators that
+    read one.
 
     Raises:
         ConfigError: a buffer holds no tile at all; names it.
@@ -108,17 +110,19 @@ def _find_work(layer: LayerRecord) -> Work:
 
 @lru_cache(maxsize=128)
 def _cost_work(work: Work, machine: Machine) -> LayerCost:
-    cut, tiles, slots = _find_best(work, machine)
+    if not work.gemm.positions:
+        return _NOTHING
+    tiles, slots = _find_best(work, machine)
     cycles = int(slots.ends[-1])
     tiling = Tiling("dense", int(tiles.positions.max()), len(tiles.load_bytes))
     return _finish(slots, tiling, _count_actions(work.gemm, machine, tiles, cycles))
 
 
-def _find_best(work: Work, machine: Machine) -> tuple[Cut, Tiles, Slots]:
-    """Return the cut of fewest cycles, then least traffic; cuts that their bound rules out are not laid."""
+def _find_best(work: Work, machine: Machine) -> tuple[Tiles, Slots]:
+    """Return the tiles of the cut of fewest cycles, then least traffic; cuts that their bound rules out are not laid."""
     bounds = [(bound_cut(cut, work, machine), cut) for cut in list_cuts(work, machine)]
     bounds.sort(key=lambda pair: pair[0])
-    best: tuple[Cut, Tiles, Slots] | None = None
+    best: tuple[Tiles, Slots] | None = None
     least = (0, 0)
     for bound, cut in bounds:
         if best is not None and bound > least[0]:
@@ -130,7 +134,7 @@ def _find_best(work: Work, machine: Machine) -> tuple[Cut, Tiles, Slots]:
         )
         score = (int(slots.ends[-1]), int(tiles.load_bytes.sum()))
         if best is None or score < least:
-            best, least = (cut, tiles, slots), score
+            best, least = (tiles, slots), score
     assert best is not None  # the smallest cut fits, or list_cuts has raised
     return best
 
@@ -168,7 +172,7 @@ def _count_array(gemm: Gemm, machine: Machine, cycles: int) -> ActionCounts:
 @lru_cache(maxsize=128)
 def _cost_encoder(encoder: EncoderRecord, machine: Machine) -> LayerCost:
     if not encoder.points or not encoder.pillars:
-        return LayerCost(0, (("dram", 0), ("array", 0)), "array", Tiling("dense", 0, 0), ActionCounts())
+        return _NOTHING
     array, item = machine.array, machine.element_bytes
     parts = (
         Gemm(encoder.points, 1, encoder.point_features, encoder.channels),
@@ -212,9 +216,9 @@ def _count_encoder_tiles(encoder: EncoderRecord, machine: Machine) -> int:
     features = encoder.point_features + encoder.pillar_features
     weights = machine.count_weight_bytes(features * encoder.channels)
     pillar = encoder.channels * item + COORDINATE_BYTES
-    require("weight_kib", sram.weight_kib, weights, "the encoder's weights", halves=1)
-    require("input_kib", sram.input_kib, features * item, "a point and its pillar", halves=2)
-    require("output_kib", sram.output_kib, pillar, "a pillar", halves=2)
+    require_room("weight_kib", sram.weight_kib, weights, "the encoder's weights", halves=1)
+    require_room("input_kib", sram.input_kib, features * item, "a point and its pillar", halves=2)
+    require_room("output_kib", sram.output_kib, pillar, "a pillar", halves=2)
     # A half holds floor(half / bytes of one) of a kind even if the other kind takes its whole share of the tile.
     values = encoder.points * encoder.point_features + encoder.pillars * encoder.pillar_features
     rounding = features * item  # a tile may hold one point and one pillar more than its share

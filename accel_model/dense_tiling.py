@@ -68,7 +68,7 @@ class Machine:
             ConfigError: not even one does.
         """
         row = PSUM_BYTES * min(columns, self.array.columns)
-        require("psum_kib", self.sram.psum_kib, row, "the partial sums of one position", halves=1)
+        require_room("psum_kib", self.sram.psum_kib, row, "the partial sums of one position", halves=1)
         return int(self.sram.psum_kib * 1024) // row
 
 
@@ -126,10 +126,11 @@ class Tiles:
     """The tiles of a cut, in the order in which they run: what each needs.
 
     Attributes:
-        positions, row_bytes: (n) most positions' count and bytes of each; `load_bytes` (n) from and `store_bytes` (n)
-            to main memory; `compute` (n) cycles of the array.
+        positions: (stripes · row_tiles) of each tile of the grid; every one runs once per group.
+        load_bytes, store_bytes: (n) from and to main memory, n = stripes · row_tiles · groups.
+        compute: (n) cycles of the array.
         input_bytes, weight_bytes: read from main memory in all.
-        pieces: that repeat the folds, over tiles of positions.
+        pieces: parts of tiles whose partial sums fit; each repeats all folds of its group.
     """
 
     positions: Int64
@@ -207,13 +208,15 @@ def _check_buffers(work: Work, machine: Machine) -> None:
     machine.count_psum_rows(gemm.columns)
     columns = min(gemm.columns, array.columns)
     fold = machine.count_weight_bytes(min(array.rows * array.macs_per_pe, gemm.depth) * columns)
-    require("weight_kib", sram.weight_kib, fold, "the weights of a fold and of the next", halves=2)
+    require_room("weight_kib", sram.weight_kib, fold, "the weights of a fold and of the next", halves=2)
     window = (work.stride + work.halo) * min(work.kernel, work.in_shape[1]) * gemm.in_channels
-    require("input_kib", sram.input_kib, window * machine.element_bytes, "one position's window", halves=2)
-    require("output_kib", sram.output_kib, columns * machine.element_bytes, "one position", halves=2)
+    require_room(
+        "input_kib", sram.input_kib, window * machine.element_bytes, "one position's window", halves=2
+    )
+    require_room("output_kib", sram.output_kib, columns * machine.element_bytes, "one position", halves=2)
 
 
-def require(key: str, kib: float, needed: int, content: str, *, halves: int) -> None:
+def require_room(key: str, kib: float, needed: int, content: str, *, halves: int) -> None:
     """Raise ConfigError where a buffer does not hold `needed` bytes in each of its halves."""
     if int(kib * 1024) // halves < needed:
         part = "half of it" if halves == 2 else "it"
@@ -269,12 +272,15 @@ def _find_groups(cut: Cut, work: Work, machine: Machine) -> Int64:
 
 
 def _find_widths(cut: Cut, work: Work) -> Int64:
-    """Return input columns that each stripe reads, those that two stripes share read twice."""
+    """Return input columns that each stripe reads, those that two stripes share twice unless the map stays."""
     ends = np.cumsum(split(work.grid[1], cut.stripes))
     begins = ends - split(work.grid[1], cut.stripes)
     first = np.maximum(begins * work.stride - work.padding, 0)
     past = np.minimum((ends - 1) * work.stride - work.padding + work.kernel, work.in_shape[1])
-    return past - first
+    if cut.map_stays:
+        first[1:] = past[:-1]
+    widths: Int64 = past - first
+    return widths
 
 
 def lay_tiles(cut: Cut, work: Work, machine: Machine) -> Tiles:
@@ -293,16 +299,17 @@ def lay_tiles(cut: Cut, work: Work, machine: Machine) -> Tiles:
     distinct, which = np.unique(positions, return_inverse=True)
     stream = np.array([time_stream(t, 1, most, array) for t in distinct.tolist()], np.int64)[which]
 
-    load = np.zeros(
-        (positions.size, cut.groups), np.int64
-    )  # from here on (tiles, groups), turned where groups run outside
-    load[:, 0 if not cut.groups_outer or cut.map_stays else slice(None)] += (
-        inputs if not cut.groups_outer or cut.map_stays else inputs[:, None]
-    )
-    input_bytes = int(load.sum())
-    load[: 1 if cut.weights == "layer" or cut.groups_outer else None] += weights
-    parts = [load, np.multiply.outer(stream, folds), np.multiply.outer(positions, columns)]
-    load, compute, outputs = (np.ravel(part, "F" if cut.groups_outer else "C") for part in parts)
+    loads = np.zeros((positions.size, cut.groups), np.int64)
+    if cut.groups_outer and not cut.map_stays:
+        loads[:] = inputs[:, None]
+    else:
+        loads[:, 0] = inputs
+    input_bytes = int(loads.sum())
+    loads[: 1 if cut.weights == "layer" or cut.groups_outer else None] += weights
+    order: Literal["C", "F"] = "F" if cut.groups_outer else "C"
+    load = loads.ravel(order)
+    compute = np.multiply.outer(stream, folds).ravel(order)
+    outputs = np.multiply.outer(positions, columns).ravel(order)
     compute[0] += count_lead(array)
     compute[-1] += _count_last(int(positions[-1]), machine, gemm.columns)
     return Tiles(
