@@ -24,6 +24,7 @@ from .dense_tiling import (
     Tiles,
     Work,
     bound_cut,
+    count_moved,
     lay_tiles,
     list_cuts,
     require_room,
@@ -34,7 +35,10 @@ from .spec import Spec
 
 COORDINATE_BYTES = 4  # of a pillar, on the way to and from main memory
 _NOTHING = LayerCost(0, (("dram", 0), ("array", 0)), "array", Tiling("dense", 0, 0), ActionCounts())
-MOST_BARS = 32  # of a unit in the events of a layer; more tiles than that share bars
+SLACK = (
+    256  # traffic decides between cuts whose cycles differ by less than this part: ends of a layer, no more
+)
+MOST_BARS = 20  # of a unit in the events of a layer; more tiles than that share bars
 
 
 def find_gemm(layer: LayerRecord) -> Gemm:
@@ -61,8 +65,8 @@ def count_dense_cycles(layer: LayerRecord, spec: Spec) -> int:
 def cost_dense_layer(layer: LayerRecord, spec: Spec) -> LayerCost:
     """Cost a layer as if all its sites were active, on a weight-stationary array behind buffers and main memory.
 
-    Cycles are those of `dma.overlap` over the tiles of the best cut of `list_cuts`: fewest cycles, then least
-    traffic. The array streams from tile to tile without a gap where main memory keeps up: with "double_buffered"
+    Cycles are those of `dma.overlap` over the tiles of the best cut of `list_cuts`: the one of least traffic among
+    those that take at most 1/256 more cycles than the fastest. The array streams from tile to tile without a gap where main memory keeps up: with "double_buffered"
     weights, filling the first ones (R) and draining the last sums (R + C - 2) is charged once per layer, with
     "serial" in every fold.
 
@@ -119,24 +123,32 @@ def _cost_work(work: Work, machine: Machine) -> LayerCost:
 
 
 def _find_best(work: Work, machine: Machine) -> tuple[Tiles, Slots]:
-    """Return the tiles of the cut of fewest cycles, then least traffic; cuts that their bound rules out are not laid."""
-    bounds = [(bound_cut(cut, work, machine), cut) for cut in list_cuts(work, machine)]
-    bounds.sort(key=lambda pair: pair[0])
-    best: tuple[Tiles, Slots] | None = None
-    least = (0, 0)
-    for bound, cut in bounds:
-        if best is not None and bound > least[0]:
+    """Return the tiles of least traffic among those of nearly the fewest cycles; bounds spare laying most cuts."""
+    cuts = list(list_cuts(work, machine))
+    bounds = {cut: bound_cut(cut, work, machine) for cut in cuts}
+    laid: dict[Cut, tuple[Tiles, Slots]] = {}
+    fewest: int | None = None
+    for cut in sorted(cuts, key=lambda cut: bounds[cut]):
+        if fewest is not None and bounds[cut] >= fewest:
             break
-        tiles = lay_tiles(cut, work, machine)
-        rate = machine.rate
-        slots = find_slots(
-            rate.count_all_cycles(tiles.load_bytes), tiles.compute, rate.count_all_cycles(tiles.store_bytes)
-        )
-        score = (int(slots.ends[-1]), int(tiles.load_bytes.sum()))
-        if best is None or score < least:
-            best, least = (tiles, slots), score
-    assert best is not None  # the smallest cut fits, or list_cuts has raised
-    return best
+        laid[cut] = _lay(cut, work, machine)
+        cycles = int(laid[cut][1].ends[-1])
+        fewest = cycles if fewest is None else min(fewest, cycles)
+    assert fewest is not None  # the smallest cut fits, or list_cuts has raised
+    most = fewest + fewest // SLACK
+    near = [cut for cut in cuts if bounds[cut] <= most]
+    for cut in sorted(near, key=lambda cut: (count_moved(cut, work, machine), bounds[cut])):
+        if cut not in laid:
+            laid[cut] = _lay(cut, work, machine)
+        if laid[cut][1].ends[-1] <= most:
+            break
+    return laid[cut]
+
+
+def _lay(cut: Cut, work: Work, machine: Machine) -> tuple[Tiles, Slots]:
+    tiles, rate = lay_tiles(cut, work, machine), machine.rate
+    load, store = rate.count_all_cycles(tiles.load_bytes), rate.count_all_cycles(tiles.store_bytes)
+    return tiles, find_slots(load, tiles.compute, store)
 
 
 def _count_actions(gemm: Gemm, machine: Machine, tiles: Tiles, cycles: int) -> ActionCounts:
@@ -261,7 +273,7 @@ def _list_events(slots: Slots) -> tuple[Event, ...]:
     The first and last two slots stand alone; a run is drawn as all its stores, then all its loads, and beside them all
     its computing, from the start of the run: never more than the run takes.
     """
-    count = slots.ends.size
+    count = slots.ends.size  # at least 3: one tile is loaded, computed and stored
     inner = np.linspace(2, count - 2, max(min(MOST_BARS - 4, count - 4), 1) + 1).astype(int)
     begins = np.unique(np.concatenate([[0, 1], inner, [count - 2, count - 1]]))
     sums = (np.add.reduceat(part, begins).tolist() for part in (slots.store, slots.load, slots.compute))

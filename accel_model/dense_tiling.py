@@ -228,30 +228,44 @@ def require_room(key: str, kib: float, needed: int, content: str, *, halves: int
 
 def bound_cut(cut: Cut, work: Work, machine: Machine) -> int:
     """Return cycles that a cut cannot beat, without its tiles: the larger of
-    sum C + L_first + S_last and sum L + sum S, the sums in bytes before rounding."""
-    gemm, array, rate = work.gemm, machine.array, machine.rate
+    sum C + L_first + S_last and sum L + sum S, the latter in bytes before rounding."""
+    return max(_bound_compute(cut, work, machine), machine.rate.count_cycles(count_moved(cut, work, machine)))
+
+
+def _bound_compute(cut: Cut, work: Work, machine: Machine) -> int:
+    """Return sum C + L_first + S_last."""
+    gemm, array, rate, item = work.gemm, machine.array, machine.rate, machine.element_bytes
     most = machine.count_psum_rows(gemm.columns)
-    folds = count_row_folds(gemm, array) * count_column_folds(gemm, array)
+    blocks = count_column_folds(gemm, array)
+    folds = count_row_folds(gemm, array) * blocks
     compute = sum(
         n * m * time_stream(h * w, folds, most, array)
         for h, n in _count_sizes(work.grid[0], cut.row_tiles)
         for w, m in _count_sizes(work.grid[1], cut.stripes)
+        if n and m
     )
-    height, width = -(-work.grid[0] // cut.row_tiles), -(-work.grid[1] // cut.stripes)
-    item = gemm.in_channels * machine.element_bytes
-    first = work.count_reach(height, 0) * work.count_reach(width, 1) * item
+    reach = [
+        work.count_reach(-(-work.grid[i] // parts), i) for i, parts in enumerate((cut.row_tiles, cut.stripes))
+    ]
     last = (work.grid[0] // cut.row_tiles) * (work.grid[1] // cut.stripes)
-    group = _find_groups(cut, work, machine)
-    compute += count_lead(array) + _count_last(last, machine, gemm.columns)
-    weights = gemm.depth * gemm.columns
-    inputs = work.count_reach(work.grid[0], 0) * int(_find_widths(cut, work).sum()) * item
-    inputs *= cut.groups if cut.groups_outer and not cut.map_stays else 1
+    first_group = min(-(-blocks // cut.groups) * array.columns, gemm.columns)
+    last_group = gemm.columns - (blocks - blocks // cut.groups) * array.columns
+    weights = machine.count_weight_bytes(gemm.depth * first_group)
+    load = rate.count_cycles(reach[0] * reach[1] * gemm.in_channels * item + weights)
+    store = rate.count_cycles(last * last_group * item)
+    return load + count_lead(array) + compute + _count_last(last, machine, gemm.columns) + store
+
+
+def count_moved(cut: Cut, work: Work, machine: Machine) -> int:
+    """Return bytes to and from main memory; weights that end within a byte may take a few more."""
+    gemm, item = work.gemm, machine.element_bytes
+    width = work.count_reach(work.grid[1], 1) if cut.stripes == 1 else int(_find_widths(cut, work).sum())
+    inputs = work.count_reach(work.grid[0], 0) * width * gemm.in_channels * item
+    if cut.groups_outer and not cut.map_stays:
+        inputs *= cut.groups
     passes = 1 if cut.weights == "layer" or cut.groups_outer else cut.row_tiles * cut.stripes
-    outputs = gemm.positions * gemm.columns * machine.element_bytes
-    moved = inputs + passes * machine.count_weight_bytes(weights) + outputs
-    edge = rate.count_cycles(first + machine.count_weight_bytes(gemm.depth * int(group[0])))
-    edge += rate.count_cycles(last * int(group[-1]) * machine.element_bytes)
-    return max(compute + edge, rate.count_cycles(moved))
+    weights = passes * machine.count_weight_bytes(gemm.depth * gemm.columns)
+    return inputs + weights + gemm.positions * gemm.columns * item
 
 
 def _count_sizes(total: int, parts: int) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -268,13 +282,21 @@ def _count_last(positions: int, machine: Machine, columns: int) -> int:
 def _find_groups(cut: Cut, work: Work, machine: Machine) -> Int64:
     """Return output columns of each group."""
     folds = np.cumsum(split(count_column_folds(work.gemm, machine.array), cut.groups))
-    return np.diff(np.minimum(folds * machine.array.columns, work.gemm.columns), prepend=0)
+    return _find_steps(np.minimum(folds * machine.array.columns, work.gemm.columns))
+
+
+def _find_steps(ends: Int64) -> Int64:
+    """Return the sizes of parts that end there; the first begins at 0."""
+    steps = ends.copy()
+    steps[1:] -= ends[:-1]
+    return steps
 
 
 def _find_widths(cut: Cut, work: Work) -> Int64:
     """Return input columns that each stripe reads, those that two stripes share twice unless the map stays."""
-    ends = np.cumsum(split(work.grid[1], cut.stripes))
-    begins = ends - split(work.grid[1], cut.stripes)
+    sizes = split(work.grid[1], cut.stripes)
+    ends = np.cumsum(sizes)
+    begins = ends - sizes
     first = np.maximum(begins * work.stride - work.padding, 0)
     past = np.minimum((ends - 1) * work.stride - work.padding + work.kernel, work.in_shape[1])
     if cut.map_stays:
@@ -288,7 +310,7 @@ def lay_tiles(cut: Cut, work: Work, machine: Machine) -> Tiles:
     gemm, array = work.gemm, machine.array
     heights, stripes = split(work.grid[0], cut.row_tiles), split(work.grid[1], cut.stripes)
     ends = (np.cumsum(heights) - 1) * work.stride - work.padding + work.kernel
-    rows = np.diff(np.minimum(ends, work.in_shape[0]), prepend=0)
+    rows = _find_steps(np.minimum(ends, work.in_shape[0]))
     item = gemm.in_channels * machine.element_bytes
     inputs = np.multiply.outer(_find_widths(cut, work), rows).ravel() * item
     positions = np.multiply.outer(stripes, heights).ravel()
