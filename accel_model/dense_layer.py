@@ -19,6 +19,7 @@ from .dense_array import (
 )
 from .dense_tiling import (
     PSUM_BYTES,
+    Cut,
     Int64,
     Machine,
     Tiles,
@@ -66,9 +67,9 @@ def cost_dense_layer(layer: LayerRecord, spec: Spec) -> LayerCost:
     """Cost a layer as if all its sites were active, on a weight-stationary array behind buffers and main memory.
 
     Cycles are those of `dma.overlap` over the tiles of the best cut of `list_cuts`: the one of least traffic among
-    those that take at most 1/256 more cycles than the fastest. The array streams from tile to tile without a gap where main memory keeps up: with "double_buffered"
-    weights, filling the first ones (R) and draining the last sums (R + C - 2) is charged once per layer, with
-    "serial" in every fold.
+    those that take at most 1/256 more cycles than the fastest. The array streams from tile to tile without a gap where
+    main memory keeps up: with "double_buffered" weights, filling the first ones (R) and draining the last sums
+    (R + C - 2) is charged once per layer, with "serial" in every fold.
 
     Actions, with R, C, m of the array, b bytes of a value, T, K, Cin, Sr = K · Cin, Sc of `Gemm`:
         mac: T · Sr · Sc, padding included.
