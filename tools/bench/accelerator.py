@@ -18,6 +18,7 @@ from ...accel_model.rule_generation import (
     count_streaming_cycles,
 )
 from ...accel_model.simulate import simulate
+from ...accel_model.sparse_layer import PSUM_BYTES
 from ...accel_model.spec import DataflowSpec, MappingSpec, Spec
 from ...accel_model.spec_files import load_spec
 from ...detector.standard import CHANNELS, DENSE_MACS, SHAPE, standard_architecture
@@ -173,13 +174,16 @@ def count_mapping(trace: Trace, spec: Spec) -> MappingFigures:
 def count_real_conflicts(trace: Trace, spec: Spec) -> ConflictFigures:
     """Return rounds lost to bank conflicts on the frame's own ranks, in PillarAcc's layout and in a naive one.
 
-    Both are counted request by request: gathers of 64-byte input vectors in 4 words, scatters of 256-byte sums in 16.
+    Both are counted request by request, for vectors as wide as the array and its sums.
     """
     assert spec.gather is not None
     banks = spec.gather.banks
     geometries: list[LayerGeometry] = [find_geometry(layer) for layer in trace.layers]
+    word = spec.gather.bank_word_bytes
+    gathered = math.ceil(spec.array.rows * spec.element_bytes / word)
+    scattered = math.ceil(spec.array.columns * PSUM_BYTES / word)
     counts = []
-    for words, side in ((4, "rule_inputs"), (16, "rule_outputs")):
+    for words, side in ((gathered, "rule_inputs"), (scattered, "rule_outputs")):
         for layout in ("channel_interleaved", "pillar_interleaved"):
             counts.append(
                 sum(
