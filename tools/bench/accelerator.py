@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -48,7 +48,9 @@ VARIANTS: tuple[tuple[str, float | None], ...] = (
 DESIGNS = ("pillaracc-64x64", "pointacc-64x64", "dense-64x64", "pillaracc-16x16", "dense-16x16")
 SWITCHES = ("weight_grouping", "ganged_scatter", "active_tiles", "tile_search", "shared_rules")
 _TABLE_ARRAYS = (16, 32, 64, 128)
-_TABLE_TAPS = 9  # of every strided or 3 × 3 layer, the 2 × 2 ones too, as in the table that this is compared with
+_TABLE_TAPS = (
+    9  # of every strided or 3 × 3 layer, the 2 × 2 ones too, as in the table that this is compared with
+)
 _INTERVAL_TILE = 512  # inputs, at which the interval of outputs is compared with the tile
 
 
@@ -78,9 +80,7 @@ def run_accelerator_bench(
 
 def trace_frame(frame: EngineFrame, variant: str, keep: float | None) -> Trace:
     """Return what a variant of the standard network runs on a frame."""
-    grid = PillarGrid.from_coords(
-        frame.coords, np.zeros((len(frame.coords), CHANNELS), np.uint8), SHAPE
-    )
+    grid = PillarGrid.from_coords(frame.coords, np.zeros((len(frame.coords), CHANNELS), np.uint8), SHAPE)
     architecture = standard_architecture(variant, keep=keep)  # type: ignore[arg-type]
     return trace_sites(f"standard {variant}", architecture, grid)
 
@@ -206,9 +206,7 @@ def _find_widest_interval(trace: Trace) -> float:
     return widest
 
 
-def ablate(
-    variant: str, keep: float | None, traces: Sequence[Trace], spec: Spec
-) -> list[AblationFigures]:
+def ablate(variant: str, keep: float | None, traces: Sequence[Trace], spec: Spec) -> list[AblationFigures]:
     """Return the cost of all frames with each optimisation off by itself, and with all of them off."""
     assert spec.dataflow is not None
     off = {name: replace(spec.dataflow, **{name: False}) for name in SWITCHES}
@@ -220,9 +218,7 @@ def ablate(
     ]
 
 
-def _ablate_case(
-    variant: str, keep: float | None, name: str, reports: Sequence[Report]
-) -> AblationFigures:
+def _ablate_case(variant: str, keep: float | None, name: str, reports: Sequence[Report]) -> AblationFigures:
     return AblationFigures(
         variant=variant,
         keep=keep,

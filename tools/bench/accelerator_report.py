@@ -74,7 +74,8 @@ class FrameFigures:
 
     Attributes:
         frame, pillars, variant, keep: what ran.
-        macs, saving: multiply-accumulates, and the share of the dense 3 × 3 network's that is saved; head counted sparse.
+        macs, saving: multiply-accumulates, and the share of the dense 3 × 3 network's that is saved; the head is
+            counted sparse.
         least_megabytes: int8 traffic if everything moved once.
         table: first-order cycles per array size.
         designs: the presets.
@@ -148,6 +149,26 @@ class AcceleratorReport:
         """Yield (variant, keep, its frames)."""
         for variant, keep in dict.fromkeys((f.variant, f.keep) for f in self.frames):
             yield variant, keep, tuple(f for f in self.frames if (f.variant, f.keep) == (variant, keep))
+
+
+def read_report(text: str) -> AcceleratorReport:
+    """Return a report from its JSON."""
+    content = json.loads(text)
+    frames = tuple(
+        FrameFigures(
+            **entry
+            | {
+                "table": tuple(TableFigures(**row) for row in entry["table"]),
+                "designs": tuple(DesignFigures(**row) for row in entry["designs"]),
+                "exposed_rules": tuple(entry["exposed_rules"]),
+                "mapping": MappingFigures(**entry["mapping"]),
+                "conflicts": ConflictFigures(**entry["conflicts"]),
+            }
+        )
+        for entry in content["frames"]
+    )
+    ablations = tuple(AblationFigures(**entry) for entry in content["ablations"])
+    return AcceleratorReport(content["recording"], tuple(content["frame_names"]), frames, ablations)
 
 
 def compare_table(frames: tuple[FrameFigures, ...], size: int) -> Ratio:
