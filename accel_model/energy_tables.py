@@ -291,7 +291,7 @@ class DramFigures:
 
 _DRAM: dict[DramType, DramFigures] = {
     "lpddr4": DramFigures(
-        6.0, 10.0, 14.0, 9.7, 16.7, "LPDDR4: between 6.0 (DRAMsim3, dynamic core) and 14 (published)"
+        6.0, 10.0, 14.0, 9.7, 16.7, "LPDDR4: between 6.0 (DRAMsim3, dynamic) and 14 (published)"
     ),
     "ddr4": DramFigures(
         11.0, 15.0, 20.0, 10.8, 27.5, "DDR4: between 10.8 (DRAMsim3, core) and 20.3 (Horowitz; Jouppi)"

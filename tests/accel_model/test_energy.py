@@ -131,6 +131,9 @@ def test_memories_meet_the_table_where_it_is_in_order() -> None:
         assert two.read_pj * 64 == pytest.approx(read, rel=0.04)
         assert two.write_pj * 64 == pytest.approx(write, rel=0.04)
     assert look_up_sram(7, 32, 64).read_pj * 8 == pytest.approx(8.5)
+    wide = look_up_sram(22, 128, 64)  # of half the input buffer
+    at_7 = energies(energy__node_nm=7)["input_read_bytes"]
+    assert at_7.low_pj <= wide.read_pj < at_7.value_pj
     assert look_up_leakage_mw(32, 256) == pytest.approx(159)
     assert look_up_leakage_mw(32, 512) == pytest.approx(2 * 159)
     assert look_up_area_mm2(45, 8) == pytest.approx(0.058)
