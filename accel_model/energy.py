@@ -22,16 +22,16 @@ from .energy_tables import (
     SRAM_LOW,
     NodeScaling,
     Operations,
+    compose_mac,
     look_up_dram,
     look_up_leakage_mw,
     look_up_sram,
-    multiply_accumulate,
     scale_library,
     scale_operations,
     scale_stillmaker_baas,
 )
 from .report import Band, ComponentEnergy
-from .spec import ActionEnergy, DramSpec, NonlinearSpec, Spec
+from .spec import ActionEnergy, Basis, DramSpec, NonlinearSpec, Spec
 
 ACTIONS = tuple(f.name for f in fields(ActionCounts))
 COMPONENTS: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -107,9 +107,9 @@ def _derive_array(spec: Spec, scale: NodeScaling) -> dict[str, ActionEnergy]:
     """
     node = spec.energy.node_nm
     ops, source = scale_operations(node, scale)
-    value, low, made = multiply_accumulate(spec.array.mac_format, ops)
+    value, low, made = compose_mac(spec.array.mac_format, ops)
     above = LIBRARY_MAC_PJ / (JOUPPI_7NM.int8_multiply + JOUPPI_7NM.int32_add)
-    basis = "assumed" if spec.array.mac_format in ("w4a8", "fp16") else "derived"
+    basis: Basis = "assumed" if spec.array.mac_format in ("w4a8", "fp16") else "derived"
     return {
         "mac": ActionEnergy(value, low, value * above, basis, f"{made}; {source}"),
         "idle_pe": ActionEnergy(
@@ -129,7 +129,10 @@ def _price_library(value: float, node_nm: int, scale: NodeScaling, what: str) ->
 
 
 def _derive_memories(spec: Spec, scale: NodeScaling) -> dict[str, ActionEnergy]:
-    """Return the energies of a byte of each buffer; of those with two halves an access touches one."""
+    """Return the energies of a byte of each buffer; of those with two halves an access touches one.
+
+    At 7 nm only narrow words are published: the low end is that of 22 nm, where wide words are cheaper.
+    """
     sram, node = spec.sram, spec.energy.node_nm
     two_ports = spec.gather is None or spec.gather.psum_ports == "one_read_one_write"
     buffers = (
@@ -142,9 +145,13 @@ def _derive_memories(spec: Spec, scale: NodeScaling) -> dict[str, ActionEnergy]:
     entries = {}
     for name, kib, ports in buffers:
         found = look_up_sram(node, kib, sram.word_bytes, ports, scale)
-        for action, value in (("read", found.read_pj), ("write", found.write_pj)):
+        least = look_up_sram(22, kib, sram.word_bytes, ports, scale) if node == 7 else found
+        for action, value, low in (
+            ("read", found.read_pj, least.read_pj),
+            ("write", found.write_pj, least.write_pj),
+        ):
             entries[f"{name}_{action}_bytes"] = ActionEnergy(
-                value, value * SRAM_LOW, value * SRAM_HIGH, "derived", found.source
+                value, SRAM_LOW * min(value, low), value * SRAM_HIGH, "derived", found.source
             )
     return entries
 
@@ -159,9 +166,9 @@ def _derive_dram(dram: DramSpec) -> dict[str, ActionEnergy]:
     extra, ratio = found.core_random - found.core_stream, found.core_random / found.core_stream
     source = f"{found.source}; core in random bursts + {extra:.3g} pJ/bit (DRAMsim3)"
     return {
-        "dram_stream_bits": ActionEnergy(found.value, found.low, found.high, "derived", found.source),
+        "dram_stream_bits": ActionEnergy(found.value, found.low, found.high, "assumed", found.source),
         "dram_random_bits": ActionEnergy(
-            found.value + extra, found.low + extra, found.high * ratio, "derived", source
+            found.value + extra, found.low + extra, found.high * ratio, "assumed", source
         ),
     }
 
@@ -170,7 +177,8 @@ def _derive_nonlinear(unit: NonlinearSpec | None, node_nm: int, scale: NodeScali
     """Return the energy of an element through the operator unit.
 
     NN-LUT: comparisons as a tree, a read of its table, a multiplication, an addition, all of 32 bits; at least in
-    fp16, at most one comparison per entry and the multiplier of Aladdin's library. The others: as many 32-bit (exact: fp32) multiply-adds as are assumed; half to twice.
+    fp16, at most one comparison per entry and the multiplier of Aladdin's library. The others: as many 32-bit
+    (exact: fp32) multiply-adds as are assumed; half to twice.
     """
     if unit is None:
         return ActionEnergy(0.0, 0.0, 0.0, "assumed", "no such unit")

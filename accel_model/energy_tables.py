@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -90,11 +90,12 @@ LIBRARY_MAC_PJ = 0.1595
 DINT_POWER_SAVING = 2.56
 DINT_AREA_SAVING = 1.93
 
+# Of one element; the last two are guesses.
 MULTIPLY_ADDS: dict[NonlinearUnit, int] = {
     "nn_lut": 1,
     "polynomial": 2,
     "exact": 6,
-}  # an element; the last two: guesses
+}
 
 
 def scale_operations(node_nm: int, scale: NodeScaling) -> tuple[Operations, str]:
@@ -115,7 +116,7 @@ def scale_library(node_nm: int, scale: NodeScaling) -> tuple[float, str]:
     return factor, f"x {factor:.3g} by {scale.__name__}"
 
 
-def multiply_accumulate(mac_format: MacFormat, ops: Operations) -> tuple[float, float, str]:
+def compose_mac(mac_format: MacFormat, ops: Operations) -> tuple[float, float, str]:
     """Return energy and lowest energy of a MAC [pJ], and how they are put together.
 
     A product and the addition to a 32-bit sum; the lowest has a 24-bit sum (or, for fp16, adds in fp16). Energy of a
@@ -207,10 +208,10 @@ def look_up_sram(
 ) -> SramFigures:
     """Return what a byte costs in a memory; nowhere less in a larger one.
 
-    Logarithmic interpolation in size, and in width between 8 and 64 bytes. A memory beyond the table is several macros of
-    its largest size (256 KiB, with two ports 128 KiB), one of which is accessed; one below 8 KiB costs as much as 8 KiB.
-    Narrower words cost what 8 bytes cost, wider ones as much a byte as 64. 40 and 28 nm come from 45 and 32 nm by `scale`.
-    At 7 nm the only published width is 8 bytes, and reads cost as much as writes.
+    Logarithmic interpolation in size, and in width between 8 and 64 bytes. A memory beyond the table is several
+    macros of its largest size (256 KiB, with two ports 128 KiB), one of which is accessed; one below 8 KiB costs as
+    much as 8 KiB. Narrower words cost what 8 bytes cost, wider ones as much a byte as 64. 40 and 28 nm come from 45
+    and 32 nm by `scale`. At 7 nm the only published width is 8 bytes, and reads cost as much as writes.
 
     Args:
         node_nm: one of `NODES`.
@@ -236,10 +237,10 @@ def look_up_sram(
         wide = _interpolate(_SIZES_KIB, _SMOOTH_PJ[table_node, 64][access], size)
         access_pj = narrow ** (1 - width) * wide**width
         per_byte.append(access_pj * port * factor / min(word_bytes, 64))
-    made = f"CACTI 7: {table_node} nm, {word_bytes} B words, {max(size, 8):g} KiB, {kind}"
-    return SramFigures(
-        *per_byte, made if factor == 1 else f"{made}; x {factor:.3g} to {node_nm} nm by {scale.__name__}"
-    )
+    source = f"CACTI 7: {table_node} nm, {word_bytes} B words, {max(size, 8):g} KiB, {kind}"
+    if factor != 1:
+        source += f"; x {factor:.3g} to {node_nm} nm by {scale.__name__}"
+    return SramFigures(per_byte[0], per_byte[1], source)
 
 
 def look_up_leakage_mw(node_nm: int, kib: float) -> float:
@@ -259,7 +260,7 @@ def look_up_area_mm2(node_nm: int, kib: float) -> float:
     return _interpolate_nodes(_AREA_MM2, node_nm, kib) * shrink
 
 
-def _interpolate_nodes(table: dict[int, tuple[float, ...]], node_nm: int, kib: float) -> float:
+def _interpolate_nodes(table: Mapping[int, tuple[float, ...]], node_nm: int, kib: float) -> float:
     """Return the value for a size, in proportion to it outside the table, at a node between those of CACTI."""
     inside = min(max(kib, _SIZES_KIB[0]), _SIZES_KIB[-1])
     values = [_interpolate(_SIZES_KIB, table[node], inside) for node in _CACTI_NODES]
@@ -289,11 +290,13 @@ class DramFigures:
 
 
 _DRAM: dict[DramType, DramFigures] = {
-    "lpddr4": DramFigures(6.0, 10.0, 14.0, 9.7, 16.7, "LPDDR4: DRAMsim3 core 9.7, published 13 to 14 pJ/bit"),
-    "ddr4": DramFigures(
-        11.0, 15.0, 20.0, 10.8, 27.5, "DDR4: DRAMsim3 core 10.8, Horowitz and Jouppi 20.3 pJ/bit"
+    "lpddr4": DramFigures(
+        6.0, 10.0, 14.0, 9.7, 16.7, "LPDDR4: between 6.0 (DRAMsim3, dynamic) and 14 (published)"
     ),
-    "hbm2": DramFigures(3.9, 5.0, 7.0, 2.3, 4.7, "HBM2: Jouppi et al., ISCA 2021, 3.9 to 7.0 pJ/bit"),
+    "ddr4": DramFigures(
+        11.0, 15.0, 20.0, 10.8, 27.5, "DDR4: between 10.8 (DRAMsim3, core) and 20.3 (Horowitz; Jouppi)"
+    ),
+    "hbm2": DramFigures(3.9, 5.0, 7.0, 2.3, 4.7, "HBM2: between 3.9 and 7.0 (Jouppi et al., ISCA 2021)"),
 }
 
 

@@ -30,8 +30,9 @@ from .spec_limits import (
 )
 
 PRESETS = Path(__file__).parent / "presets"
-LARGEST_FILE = 256 * 1024  # [B]
+LARGEST_FILE = 64 * 1024  # [B]
 _DEEPEST = 16  # levels of a file; a description has three
+_LONGEST_KEY = 100
 _GIVEN = Provenance("given", "")
 _DEFAULT = Provenance("assumed", "default of the model")
 _BASIS = Leaf(str, choices=BASES)
@@ -56,20 +57,18 @@ def load_spec(name_or_path: str | Path) -> Spec:
     """Return the accelerator of a preset's name or of a YAML file.
 
     Raises:
-        ConfigError: no such preset or file, or it does not describe an accelerator; names file, key and what is allowed.
+        ConfigError: no such preset or file, or it describes no accelerator; names file, key and what is allowed.
     """
     if isinstance(name_or_path, str) and name_or_path in preset_names():
         return _load_preset(name_or_path)
     path = Path(name_or_path)
     try:
         if not path.is_file():
-            raise ConfigError(
-                f"{shorten(str(path))}: neither a file nor a preset; {suggest(str(path), preset_names())}"
-            )
+            raise ConfigError(f"{path}: neither a file nor a preset; {suggest(str(path), preset_names())}")
         with path.open("rb") as file:
             text = file.read(LARGEST_FILE + 1).decode("utf-8")
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{shorten(str(path))}: cannot be read: {error}") from error
+        raise ConfigError(f"{path}: cannot be read: {error}") from error
     return parse_spec(text, str(path))
 
 
@@ -113,8 +112,7 @@ def change_values(spec: Spec, values: Mapping[str, object]) -> Spec:
         values: by key such as "array.rows" or "energy.overrides.mac" [pJ].
 
     Raises:
-        ConfigError: a key is not known, belongs to a part that the accelerator does not have, or has a value that cannot
-            be.
+        ConfigError: a key is not known, belongs to a part that the accelerator does not have, or cannot have the value.
     """
     changed: dict[str, dict[str, Any]] = {}
     for key, value in values.items():
@@ -148,27 +146,32 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         """Refuse what a description does not need before anything is made of it."""
-        event = self.peek_event()
-        unwanted = next((what for what in ("anchor", "tag") if getattr(event, what, None)), None)
-        if unwanted:
-            raise ConfigError(f"line {event.start_mark.line + 1}: a hardware description has no {unwanted}s")
+        event: yaml.Event = self.peek_event()  # type: ignore[no-untyped-call]
+        if getattr(event, "anchor", None) or getattr(event, "tag", None):
+            raise _refuse(event, "a hardware description has no anchors, aliases and tags")
         self.depth += 1
         if self.depth > _DEEPEST:
-            raise ConfigError(f"line {event.start_mark.line + 1}: nested more than {_DEEPEST} deep")
+            raise _refuse(event, f"nested more than {_DEEPEST} deep")
         node = super().compose_node(parent, index)
         self.depth -= 1
         return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Refuse a key that stands there twice, of which YAML would keep the last."""
+        """Refuse a key that is no word, or that stands there twice, of which YAML would keep the last."""
         seen: set[str] = set()
         for key, _ in node.value:
-            if key.value in ("<<", *seen) if isinstance(key, yaml.ScalarNode) else True:
-                raise ConfigError(
-                    f"line {key.start_mark.line + 1}: key {shorten(key.value)} is there twice or no word"
-                )
+            if key.tag != "tag:yaml.org,2002:str" or len(key.value) > _LONGEST_KEY:
+                raise _refuse(key, f"expected a word as key, got {shorten(key.value)}")
+            if key.value in seen:
+                raise _refuse(key, f"key {key.value} is there twice")
             seen.add(key.value)
         return super().construct_mapping(node, deep)
+
+
+def _refuse(place: yaml.Event | yaml.Node, what: str) -> ConfigError:
+    """Return the error for something at a line."""
+    mark = place.start_mark
+    return ConfigError(f"line {mark.line + 1}: {what}" if mark else what)
 
 
 def _read_yaml(text: str) -> dict[str, Any]:
@@ -211,9 +214,8 @@ def _find_base(source: dict[str, Any]) -> Spec | None:
         return None
     name = source.pop("based_on")
     if not isinstance(name, str) or name not in preset_names():
-        raise ConfigError(
-            f"based_on: expected the name of a preset, got {shorten(name)}; {suggest(str(name), preset_names())}"
-        )
+        near = suggest(name if isinstance(name, str) else "", preset_names())
+        raise ConfigError(f"based_on: expected the name of a preset, got {shorten(name)}; {near}")
     return _load_preset(name)
 
 
@@ -222,7 +224,7 @@ def _read_file(draft: _Draft, source: Mapping[str, Any]) -> None:
     known = (*_TOP, "based_on", "energy", *SECTIONS)
     for key, value in source.items():
         if key not in known:
-            raise ConfigError(f"{shorten(key)}: no such key; {suggest(str(key), (*known, *LEAVES))}")
+            raise ConfigError(f"{key}: no such key; {suggest(key, (*known, *LEAVES))}")
         if key in _TOP:
             _read_leaf(draft, key, value)
             continue
@@ -231,7 +233,7 @@ def _read_file(draft: _Draft, source: Mapping[str, Any]) -> None:
         _read_section(draft, key, value)
 
 
-def _read_section(draft: _Draft, section: str, source: dict[Any, Any]) -> None:
+def _read_section(draft: _Draft, section: str, source: Mapping[str, Any]) -> None:
     """Add the values of one section."""
     names = [key.partition(".")[2] for key in LEAVES if key.startswith(section + ".")]
     if section == "energy":
@@ -277,7 +279,7 @@ def _read_overrides(draft: _Draft, source: Any) -> None:
     for action, value in source.items():
         key = f"energy.overrides.{action}"
         if action not in ACTIONS:
-            raise ConfigError(f"{shorten(key)}: no such action; {suggest(str(action), ACTIONS)}")
+            raise ConfigError(f"{key}: no such action; {suggest(action, ACTIONS)}")
         if not isinstance(value, dict):
             draft.overrides[action] = check_value(key, value)
             continue
@@ -291,11 +293,11 @@ def _read_overrides(draft: _Draft, source: Any) -> None:
         )
 
 
-def _check_keys(key: str, source: dict[Any, Any], names: tuple[str, ...]) -> None:
+def _check_keys(key: str, source: Mapping[str, Any], names: tuple[str, ...]) -> None:
     """Check that a mapping has these keys and no others."""
     for name in source:
         if name not in names:
-            raise ConfigError(f"{key}.{shorten(name)}: no such key; {suggest(str(name), names)}")
+            raise ConfigError(f"{key}.{name}: no such key; {suggest(name, names)}")
     missing = [name for name in names if name not in source]
     if missing:
         raise ConfigError(f"{key}: missing {', '.join(missing)}; expected a bare value or {', '.join(names)}")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import numpy as np
 
 from ..runtime.errors import ConfigError
 from .cost import ActionCounts
@@ -101,6 +103,8 @@ class Leaf:
         Raises:
             ConfigError: it has another type, is not finite, outside the range or none of the choices.
         """
+        if isinstance(value, np.generic):
+            value = value.item()
         if self.type is float and isinstance(value, str) and _EXPONENT.fullmatch(value):
             value = float(value)
         if self.type is float and isinstance(value, int) and not isinstance(value, bool):
@@ -166,7 +170,7 @@ def check_value(key: str, value: object) -> Any:
             return check_action(key, value)
         pico = PICOJOULES.check(key, value)
         return ActionEnergy(pico, pico, pico, "given", "")
-    raise ConfigError(f"{shorten(key)}: no such key; {suggest(key, (*LEAVES, *_override_keys()))}")
+    raise ConfigError(f"{key[:100]}: no such key; {suggest(key, (*LEAVES, *_override_keys()))}")
 
 
 def check_action(key: str, energy: ActionEnergy) -> ActionEnergy:
@@ -252,12 +256,12 @@ def suggest(key: str, known: Iterable[str]) -> str:
 
 def shorten(value: object) -> str:
     """Return a value as it may stand in a message."""
-    if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > 200:
+    if isinstance(value, int) and value.bit_length() > 200:
         return f"a whole number of about {int(value.bit_length() * math.log10(2))} digits"
-    if isinstance(value, (dict, list, set)) and len(value) > 3:
-        return f"a {type(value).__name__} of {len(value)}"
-    if isinstance(value, str):
-        value = value[:100]  # repr() of all would be long to make
+    if isinstance(value, (Mapping, list, set)):
+        return f"a {'mapping' if isinstance(value, Mapping) else type(value).__name__} of {len(value)}"
+    if isinstance(value, (str, bytes)):
+        value = value[:100]  # the repr() of a long one would be long to make
     text = repr(value)
     return text if len(text) <= 80 else text[:77] + "..."
 
