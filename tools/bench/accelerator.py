@@ -19,9 +19,9 @@ from ...accel_model.rule_generation import (
 )
 from ...accel_model.simulate import simulate
 from ...accel_model.sparse_layer import PSUM_BYTES
-from ...accel_model.spec import DataflowSpec, MappingSpec, Spec
+from ...accel_model.spec import DataflowSpec, Layout, MappingSpec, Spec
 from ...accel_model.spec_files import load_spec
-from ...detector.standard import CHANNELS, DENSE_MACS, SHAPE, standard_architecture
+from ...detector.standard import CHANNELS, DENSE_MACS, SHAPE, Variant, standard_architecture
 from ...runtime.sparse import PillarGrid
 from ...runtime.trace import LayerRecord, Trace
 from .accelerator_report import (
@@ -36,7 +36,7 @@ from .accelerator_report import (
 from .frames import EngineFrame
 from .site_traces import trace_sites
 
-VARIANTS: tuple[tuple[str, float | None], ...] = (
+VARIANTS: tuple[tuple[Variant, float | None], ...] = (
     ("dilating", None),
     ("pruned", 2.0),
     ("pruned", 1.5),
@@ -78,10 +78,10 @@ def run_accelerator_bench(
     return AcceleratorReport(recording, tuple(f.name for f in frames), tuple(found), tuple(ablations))
 
 
-def trace_frame(frame: EngineFrame, variant: str, keep: float | None) -> Trace:
+def trace_frame(frame: EngineFrame, variant: Variant, keep: float | None) -> Trace:
     """Return what a variant of the standard network runs on a frame."""
     grid = PillarGrid.from_coords(frame.coords, np.zeros((len(frame.coords), CHANNELS), np.uint8), SHAPE)
-    architecture = standard_architecture(variant, keep=keep)  # type: ignore[arg-type]
+    architecture = standard_architecture(variant, keep=keep)
     return trace_sites(f"standard {variant}", architecture, grid)
 
 
@@ -182,12 +182,13 @@ def count_real_conflicts(trace: Trace, spec: Spec) -> ConflictFigures:
     word = spec.gather.bank_word_bytes
     gathered = math.ceil(spec.array.rows * spec.element_bytes / word)
     scattered = math.ceil(spec.array.columns * PSUM_BYTES / word)
+    layouts: tuple[Layout, ...] = ("channel_interleaved", "pillar_interleaved")
     counts = []
     for words, side in ((gathered, "rule_inputs"), (scattered, "rule_outputs")):
-        for layout in ("channel_interleaved", "pillar_interleaved"):
+        for layout in layouts:
             counts.append(
                 sum(
-                    count_conflicts(group_requests(ranks, words, banks, layout), banks)  # type: ignore[arg-type]
+                    count_conflicts(group_requests(ranks, words, banks, layout), banks)
                     for geometry in geometries
                     for ranks in getattr(geometry, side)
                 )
@@ -210,7 +211,7 @@ def ablate(variant: str, keep: float | None, traces: Sequence[Trace], spec: Spec
     """Return the cost of all frames with each optimisation off by itself, and with all of them off."""
     assert spec.dataflow is not None
     off = {name: replace(spec.dataflow, **{name: False}) for name in SWITCHES}
-    bare = DataflowSpec(*(False,) * len(SWITCHES), tile_inputs=spec.dataflow.tile_inputs)
+    bare = DataflowSpec(False, False, False, False, False, spec.dataflow.tile_inputs)
     cases = {"none": spec.dataflow} | off | {"all": bare}
     return [
         _ablate_case(variant, keep, name, [simulate(trace, replace(spec, dataflow=flow)) for trace in traces])
