@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -18,6 +16,7 @@ from safetensors.numpy import load as parse_tensors
 from safetensors.numpy import save as serialise_tensors
 
 from ..runtime.errors import ModelError
+from ..runtime.files import making_folder, replace_file
 from ..runtime.quant import LARGEST_INT32, largest_sum
 from .architecture import Layer
 from .encoder import EncoderWeights
@@ -54,18 +53,6 @@ class Checkpoint:
     encoder_step: float | None = None
 
 
-def _replace_file(path: Path, content: bytes) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
 def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
     """Write the model folder; the hash in the manifest is computed here.
 
@@ -74,9 +61,9 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
     """
     content = serialise_tensors(dict(_name_tensors(checkpoint)))
     description = describe_manifest(checkpoint.manifest, hashlib.sha256(content).hexdigest())
-    folder.mkdir(parents=True, exist_ok=True)
-    _replace_file(folder / WEIGHTS, content)
-    _replace_file(folder / MANIFEST, yaml.safe_dump(description, sort_keys=False, width=110).encode())
+    with making_folder(folder):
+        replace_file(folder / WEIGHTS, content)
+        replace_file(folder / MANIFEST, yaml.safe_dump(description, sort_keys=False, width=110).encode())
 
 
 def _name_tensors(checkpoint: Checkpoint) -> Iterator[tuple[str, NDArray[Any]]]:

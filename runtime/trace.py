@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -14,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import ConfigError, UsageError
+from .files import replace_file
 
 if TYPE_CHECKING:  # whoever reads a saved trace needs no engine
     from .sparse import PillarGrid, Rulebook
@@ -135,7 +134,10 @@ class Trace:
         """
         header = {"format": FORMAT, "version": VERSION, "name": self.name, "layers": len(self.layers)}
         lines = [json.dumps(entry) for entry in (header, *map(asdict, self.layers))]
-        _replace_file(Path(path), "\n".join(lines) + "\n")
+        try:
+            replace_file(Path(path), "\n".join(lines) + "\n")
+        except OSError as error:
+            raise UsageError(f"{path}: cannot be written ({error.strerror}); choose another place") from error
 
 
 class TraceRecorder:
@@ -295,20 +297,3 @@ def _has_type(value: Any, kind: str) -> bool:
     counts = kind != "tuple[BranchRecord, ...]"
     pair = kind == "tuple[int, int]"
     return not counts or (all(_has_type(v, "int") for v in value) and (not pair or len(value) == 2))
-
-
-def _replace_file(path: Path, text: str) -> None:
-    try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be written ({error.strerror}); choose another place") from error
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException as error:
-        Path(temporary).unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise UsageError(f"{path}: cannot be written ({error.strerror}); choose another place") from error
-        raise

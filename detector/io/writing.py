@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...runtime.errors import ColonnadeError, RecordingError, UsageError
+from ...runtime.files import making_folder
 from ..frames import Frame
 from .bag_writing import write_bag, write_db3, write_mcap
 from .pcd import encode_pcd
@@ -123,17 +124,17 @@ def write_recording(
     if first is None:
         raise RecordingError(f"{target}: there are no frames to write")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        # Beside the target, so that the last step is a rename within one file system.
-        workshop = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
-        try:
-            # Named like the target: rosbags names the file in a bag folder after the folder.
-            made = workshop / target.name
-            made = made.with_suffix("") if made.suffix == ".db3" else made
-            write(made, chain([first], remaining))
-            _swap_in(made, target, workshop / "replaced")
-        finally:
-            shutil.rmtree(workshop, ignore_errors=True)
+        with making_folder(target.parent):
+            # Beside the target, so that the last step is a rename within one file system.
+            workshop = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
+            try:
+                # Named like the target: rosbags names the file in a bag folder after the folder.
+                made = workshop / target.name
+                made = made.with_suffix("") if made.suffix == ".db3" else made
+                write(made, chain([first], remaining))
+                _swap_in(made, target, workshop / "replaced")
+            finally:
+                shutil.rmtree(workshop, ignore_errors=True)
     except ColonnadeError:
         raise
     except OSError as error:
