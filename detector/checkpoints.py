@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as parse_tensors
 from safetensors.numpy import save as serialise_tensors
 
+from ..runtime.checks import check_path
 from ..runtime.errors import ModelError
 from ..runtime.files import making_folder, replace_file
 from ..runtime.quant import LARGEST_INT32, largest_sum
@@ -91,13 +93,14 @@ def find_model(name_or_path: str | Path) -> Path:
     """Return the folder of a model: a path to one, or the name of one that comes with the package.
 
     Raises:
+        UsageError: it is neither text nor a path.
         ModelError: there is no such model.
     """
-    path = Path(name_or_path)
-    if (path / MANIFEST).is_file():
-        return path
-    if (MODELS / str(name_or_path) / MANIFEST).is_file():
-        return MODELS / str(name_or_path)
+    path = check_path("the model", name_or_path)
+    for folder in (path, MODELS / path):
+        with suppress(OSError, ValueError):  # no file can be called so
+            if (folder / MANIFEST).is_file():
+                return folder
     known = ", ".join(sorted(p.parent.name for p in MODELS.glob(f"*/{MANIFEST}"))) or "none"
     raise ModelError(
         f"no model '{name_or_path}': neither a folder with a {MANIFEST} nor the name of an embedded model ({known})"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from .checks import check_path
 from .errors import ConfigError, UsageError
 from .files import replace_file
 
@@ -135,9 +136,10 @@ class Trace:
         header = {"format": FORMAT, "version": VERSION, "name": self.name, "layers": len(self.layers)}
         lines = [json.dumps(entry) for entry in (header, *map(asdict, self.layers))]
         try:
-            replace_file(Path(path), "\n".join(lines) + "\n")
-        except OSError as error:
-            raise UsageError(f"{path}: cannot be written ({error.strerror}); choose another place") from error
+            replace_file(check_path("path", path), "\n".join(lines) + "\n")
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+            reason = getattr(error, "strerror", None) or error
+            raise UsageError(f"{path}: cannot be written ({reason}); choose another place") from error
 
 
 class TraceRecorder:
@@ -226,11 +228,12 @@ def load_trace(path: str | Path) -> Trace:
     """Read what `Trace.save` wrote.
 
     Raises:
+        UsageError: `path` is no path.
         ConfigError: the file cannot be read, is not a trace, or is damaged; the message names the line.
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = check_path("path", path).read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: cannot be read as a trace ({type(error).__name__})") from error
     header = _parse_line(path, 1, lines[0] if lines else "")
     if header.get("format") != FORMAT or header.get("version") != VERSION:

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ...runtime.checks import check_instance, check_path, show
 from ...runtime.errors import ColonnadeError, RecordingError, UsageError
 from ...runtime.files import making_folder
 from ..frames import Frame
@@ -112,14 +113,16 @@ def write_recording(
             or cannot be written.
         MissingExtraError: the format needs a package that is not installed.
     """
-    target = Path(path)
+    target = check_path("the recording", path)
     write = _choose_writer(target, format)
     if os.path.lexists(target):
         if not overwrite:
             raise RecordingError(f"{target}: exists already; choose another name or say --overwrite")
         origin = frames.path if source is None and isinstance(frames, Recording) else source
         check_replaceable(target, None if origin is None else Path(origin))
-    remaining = iter(frames)
+    if not isinstance(frames, Iterable):
+        raise UsageError(f"frames must be an iterable of Frame, got {show(frames)}")
+    remaining = (check_instance("a frame", frame, Frame) for frame in frames)
     first = next(remaining, None)
     if first is None:
         raise RecordingError(f"{target}: there are no frames to write")
