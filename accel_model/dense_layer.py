@@ -54,6 +54,16 @@ def find_gemm(layer: LayerRecord) -> Gemm:
     return Gemm(height * width, layer.kernel**2, layer.in_channels, layer.out_channels)
 
 
+def find_work(layer: LayerRecord) -> Work:
+    """Return a layer on full grids as its product and the window that a position reads."""
+    gemm = find_gemm(layer)
+    if layer.kind == "transposed" or (layer.kernel == 1 and layer.stride == 1):
+        line = (gemm.positions, 1)  # positions know no neighbours: tiles of any length
+        return Work(gemm, 1, 1, 0, line, line)
+    padding = 0 if layer.kernel == 2 else layer.kernel // 2
+    return Work(gemm, layer.kernel, layer.stride, padding, layer.in_shape, layer.out_shape)
+
+
 def count_dense_cycles(layer: LayerRecord, spec: Spec) -> int:
     """Return cycles of the array alone on a layer's full grids: all partial sums in reach, main memory free.
 
@@ -85,7 +95,7 @@ def cost_dense_layer(layer: LayerRecord, spec: Spec) -> LayerCost:
     Raises:
         ConfigError: a buffer holds no tile at all; names it.
     """
-    return _cost_work(_find_work(layer), Machine.of(spec))
+    return _cost_work(find_work(layer), Machine.of(spec))
 
 
 def cost_encoder(encoder: EncoderRecord, spec: Spec) -> LayerCost:
@@ -102,15 +112,6 @@ def cost_encoder(encoder: EncoderRecord, spec: Spec) -> LayerCost:
         ConfigError: a buffer holds no tile at all; names it.
     """
     return _cost_encoder(encoder, Machine.of(spec))
-
-
-def _find_work(layer: LayerRecord) -> Work:
-    gemm = find_gemm(layer)
-    if layer.kind == "transposed" or (layer.kernel == 1 and layer.stride == 1):
-        line = (gemm.positions, 1)  # positions know no neighbours: tiles of any length
-        return Work(gemm, 1, 1, 0, line, line)
-    padding = 0 if layer.kernel == 2 else layer.kernel // 2
-    return Work(gemm, layer.kernel, layer.stride, padding, layer.in_shape, layer.out_shape)
 
 
 @lru_cache(maxsize=128)
