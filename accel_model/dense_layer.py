@@ -225,7 +225,7 @@ def _cost_encoder(encoder: EncoderRecord, machine: Machine) -> LayerCost:
 
 
 def _count_encoder_tiles(encoder: EncoderRecord, machine: Machine) -> int:
-    """Return the fewest equal tiles that fit halves of the input and output buffers; the weights stay."""
+    """Return how many equal tiles fit halves of the input and output buffers; the weights stay."""
     item, sram = machine.element_bytes, machine.sram
     features = encoder.point_features + encoder.pillar_features
     weights = machine.count_weight_bytes(features * encoder.channels)
@@ -233,10 +233,8 @@ def _count_encoder_tiles(encoder: EncoderRecord, machine: Machine) -> int:
     require_room("weight_kib", sram.weight_kib, weights, "the encoder's weights", halves=1)
     require_room("input_kib", sram.input_kib, features * item, "a point and its pillar", halves=2)
     require_room("output_kib", sram.output_kib, pillar, "a pillar", halves=2)
-    # A half holds floor(half / bytes of one) of a kind even if the other kind takes its whole share of the tile.
     values = encoder.points * encoder.point_features + encoder.pillars * encoder.pillar_features
-    rounding = features * item  # a tile may hold one point and one pillar more than its share
-    room = max(machine.input_half - rounding, 1)
+    room = max(machine.input_half - features * item, 1)  # a tile may hold one of each more than its share
     by_input = -(-values * item // room)
     by_output = -(-encoder.pillars // (machine.output_half // pillar))
     return max(1, min(max(by_input, by_output), encoder.points))

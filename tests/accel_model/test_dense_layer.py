@@ -14,13 +14,13 @@ from colonnade.accel_model.cost import LayerCost
 from colonnade.accel_model.dense_array import count_double_buffered, count_serial
 from colonnade.accel_model.dense_layer import (
     SLACK,
-    find_work,
     cost_dense_layer,
     cost_encoder,
     count_dense_cycles,
     find_gemm,
+    find_work,
 )
-from colonnade.accel_model.dense_tiling import Machine, bound_cut, lay_tiles, list_cuts, split
+from colonnade.accel_model.dense_tiling import Machine, Work, bound_cut, lay_tiles, list_cuts, split
 from colonnade.accel_model.dma import overlap
 from colonnade.accel_model.spec import Spec, SramSpec
 from colonnade.runtime.errors import ConfigError
@@ -203,10 +203,24 @@ def test_every_layer_on_every_accelerator(layer: LayerRecord, spec: Spec):
     assert cost_dense_layer(layer, faster).cycles <= cost.cycles * (1 + 1 / SLACK)
 
 
+def list_read(work: Work, axis: int, parts: list[int]) -> list[int]:
+    """Return the rows (axis 0) or columns (1) that the windows of each part of the positions read, part by part."""
+    read, first = [], 0
+    for part in parts:
+        begins = range(
+            first * work.stride - work.padding, (first + part) * work.stride - work.padding, work.stride
+        )
+        windows = {begin + tap for begin in begins for tap in range(work.kernel)}
+        read += sorted(windows & set(range(work.in_shape[axis])))
+        first += part
+    return read
+
+
 @given(LAYERS, SPECS)
 @settings(max_examples=100, deadline=None)
 def test_every_cut_fits_and_holds_the_layer(layer: LayerRecord, spec: Spec):
     work, machine, gemm = find_work(layer), Machine.of(spec), find_gemm(layer)
+    folds = -(-gemm.columns // spec.array.columns)
     for cut in list_cuts(work, machine):
         tiles = lay_tiles(cut, work, machine)
         assert tiles.positions.sum() == gemm.positions
@@ -225,9 +239,14 @@ def test_every_cut_fits_and_holds_the_layer(layer: LayerRecord, spec: Spec):
             assert tiles.weight_bytes == gemm.depth * gemm.columns <= spec.sram.weight_kib * 1024
         if cut.weights == "fold":
             assert 4 * height * width * min(gemm.columns, spec.array.columns) <= spec.sram.psum_kib * 1024
-        if cut.stripes == 1 and not cut.groups_outer:
-            rows = work.count_reach(work.grid[0], 0)
-            assert tiles.input_bytes == rows * work.count_reach(work.grid[1], 1) * gemm.in_channels
+        if cut.weights == "group":
+            fullest = min(-(-folds // cut.groups) * spec.array.columns, gemm.columns)
+            assert gemm.depth * fullest <= spec.sram.weight_kib * 512
+        passes = cut.groups if cut.groups_outer and not cut.map_stays else 1
+        rows = len(list_read(work, 0, [work.grid[0]]))
+        columns = list_read(work, 1, split(work.grid[1], cut.stripes).tolist())
+        columns = sorted(set(columns)) if cut.map_stays else columns
+        assert tiles.input_bytes == passes * rows * len(columns) * gemm.in_channels
         cycles = overlap(
             machine.rate.count_all_cycles(tiles.load_bytes),
             tiles.compute,
