@@ -280,7 +280,7 @@ def test_tiles_add_up_to_the_form_over_their_pieces(layer: LayerRecord, spec: Sp
 
 
 def test_stripes_read_shared_columns_twice():
-    """8 × 8 cells of 16 channels, halves of 16 cells: 2 × 2 positions read 4 × 4; 4 stripes read 3 + 4 + 4 + 3 columns."""
+    """8 × 8 cells, halves of 16 cells: 2 × 2 positions read 4 × 4; 4 stripes read 3 + 4 + 4 + 3 columns."""
     layer = make_layer("dilating", 3, 1, (16, 16), (8, 8))
     cost = cost_dense_layer(layer, make_spec(16, sram=replace(ROOMY, input_kib=0.5)))
     assert cost.actions.input_write_bytes == 8 * (3 + 4 + 4 + 3) * 16
