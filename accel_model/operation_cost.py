@@ -42,7 +42,7 @@ class _Work:
 
 
 @dataclass(frozen=True)
-class _Slots:
+class Slots:
     """Cycles of each unit in every slot; a slot takes as long as the unit that takes longest."""
 
     dram: Int64
@@ -51,6 +51,7 @@ class _Slots:
 
     @property
     def lengths(self) -> Int64:
+        """Cycles of each slot."""
         return np.maximum(np.maximum(self.array, self.operators), self.dram)
 
 
@@ -82,7 +83,7 @@ def cost_step(step: Step, engine: Engine) -> LayerCost:
         rows = step.product.rows
         heights = _list_heights(min(rows, _count_psum_rows(step, engine)), engine)
         plans = [(height, _plan_product(step, step.product, engine, height)) for height in heights]
-    laid = [(_lay_slots(work, engine), work, height) for height, work in plans]
+    laid = [(_lay_work(work, engine), work, height) for height, work in plans]
     slots, work, height = min(laid, key=lambda plan: (int(plan[0].lengths.sum()), -plan[2]))
     return _finish(step, engine, slots, work, height)
 
@@ -123,7 +124,6 @@ def _plan_product(step: Step, product: Product, engine: Engine, height: int) -> 
     row_folds, column_folds = count_row_folds(gemm, engine.array), count_column_folds(gemm, engine.array)
     tiles = np.tile(_cut(product.rows, height), product.batch)  # rows of each tile
     pieces = np.repeat(tiles, column_folds)  # rows of each piece
-    starts = np.arange(pieces.size) % column_folds == 0
     array = _map_distinct(pieces, lambda t: time_stream(t, row_folds, t, engine.array))
     array[0] += count_lead(engine.array)
     array[-1] += count_tail(int(pieces[-1]), engine.array)
@@ -178,7 +178,7 @@ def _time_operators(
     if step.needs_rows:
         whole = _map_distinct(tiles, lambda t: _count_rows(step.operators, t, engine, 1))
         parts = whole[:, None] * np.arange(column_folds + 1) // column_folds
-        return np.diff(parts, axis=1).ravel(), column_folds
+        return (parts[:, 1:] - parts[:, :-1]).ravel(), column_folds
     pieces = np.repeat(tiles, column_folds)
     return _map_distinct(pieces, lambda t: _count_rows(step.operators, t, engine, column_folds)), 1
 
@@ -196,18 +196,29 @@ def _plan_operators(step: Step, engine: Engine, height: int) -> _Work:
     return _Work(load, none, operators, store, 0, 0)
 
 
-def _lay_slots(work: _Work, engine: Engine) -> _Slots:
-    count, end = work.load.size, work.lag + 2
-    dram, array, operators = (np.zeros(count + end, np.int64) for _ in range(3))
+def lay_slots(load: Int64, array: Int64, operators: Int64, store: Int64, lag: int) -> Slots:
+    """Return the slots of n pieces: in slot s load s, array s - 1, operators s - 1 - g, store s - 2 - g.
+
+    Args:
+        load, array, operators, store: (n) cycles of each piece.
+        lag: g.
+    """
+    count, end = load.size, lag + 2
+    dram, arrays, units = (np.zeros(count + end, np.int64) for _ in range(3))
+    dram[:count] += load
+    arrays[1 : count + 1] = array
+    units[1 + lag : 1 + lag + count] = operators
+    dram[end:] += store
+    return Slots(dram, arrays, units)
+
+
+def _lay_work(work: _Work, engine: Engine) -> Slots:
     rate = find_stream_rate(engine.dram, engine.clock_mhz)
-    dram[:count] += rate.count_all_cycles(work.load)
-    array[1 : count + 1] = work.array
-    operators[1 + work.lag : 1 + work.lag + count] = work.operators
-    dram[end:] += rate.count_all_cycles(work.store)
-    return _Slots(dram, array, operators)
+    load, store = rate.count_all_cycles(work.load), rate.count_all_cycles(work.store)
+    return lay_slots(load, work.array, work.operators, store, work.lag)
 
 
-def _finish(step: Step, engine: Engine, slots: _Slots, work: _Work, height: int) -> LayerCost:
+def _finish(step: Step, engine: Engine, slots: Slots, work: _Work, height: int) -> LayerCost:
     cycles = int(slots.lengths.sum())
     totals: dict[Unit, int] = {"dram": int(slots.dram.sum())}
     if step.product:
@@ -275,7 +286,7 @@ def _count_product(product: Product, engine: Engine, work: _Work, tiles: int) ->
     )
 
 
-def _list_events(slots: _Slots) -> tuple[Event, ...]:
+def _list_events(slots: Slots) -> tuple[Event, ...]:
     """Return one bar per unit and run of slots, from the start of the run: never longer than the run."""
     count = slots.dram.size
     begins = np.unique(np.linspace(0, count - 1, min(_MOST_BARS, count)).astype(int))
@@ -300,13 +311,15 @@ def _list_events(slots: _Slots) -> tuple[Event, ...]:
 def _cut(rows: int, height: int) -> Int64:
     """Return the rows of each tile: as equal as can be, none above `height`."""
     count = -(-rows // height)
-    return np.diff(np.arange(count + 1, dtype=np.int64) * rows // count)
+    ends = np.arange(count + 1, dtype=np.int64) * rows // count
+    return ends[1:] - ends[:-1]
 
 
 def _spread(total: int, shares: Int64) -> Int64:
     """Return `total` as whole numbers in the proportion of `shares`."""
-    sums = np.concatenate([[0], np.cumsum(shares)])
-    return np.diff(np.array([total * share // int(sums[-1]) for share in sums.tolist()], np.int64))
+    sums = [0, *np.cumsum(shares).tolist()]
+    ends = np.array([total * share // sums[-1] for share in sums], np.int64)
+    return ends[1:] - ends[:-1]
 
 
 def _map_distinct(values: Int64, count: Callable[[int], int]) -> Int64:

@@ -97,17 +97,15 @@ def _check_unit(name: str) -> NonlinearUnit:
 
 
 def _print(comparison: LengthComparison) -> None:
-    columns = ("accelerator", "unit", "sequence", "ms", "array", "operators", "mJ", "time", "compute")
+    columns = ("accelerator", "unit", "length", "ms", "array", "operators", "mJ", "time", "compute")
     terminal.show_table(columns, [_format(comparison, result) for result in comparison.results], names=2)
-    known = comparison.published
     if {"nn_lut", "polynomial"} <= {result.unit for result in comparison.results}:
+        known = comparison.published
+        shares = f"{known.share_at_shortest:.1%} at {known.shortest}, {known.share_at_longest:.1%} at {known.longest}"
+        gain = f"with NN-LUT up to {known.speed_up_at_most}x faster"
         terminal.show_facts(
-            [
-                ("published", f"operators of I-BERT {known.share_at_shortest:.1%} at {known.shortest}, "
-                 f"{known.share_at_longest:.1%} at {known.longest}; with NN-LUT up to {known.speed_up_at_most}x faster"),
-                ("source", known.source),
-            ]
-        )  # fmt: skip
+            [("published", f"operators of I-BERT {shares}; {gain}"), ("source", known.source)]
+        )
 
 
 def _format(comparison: LengthComparison, result: LengthResult) -> tuple[str, ...]:
@@ -120,7 +118,7 @@ def _format(comparison: LengthComparison, result: LengthResult) -> tuple[str, ..
         f"{1e3 * result.seconds:.3f}",
         f"{result.utilisation:.1%}",
         f"{result.nonlinear_share:.1%}",
-        f"{energy.nominal:.3g} ({energy.low:.3g}-{energy.high:.3g})",
+        f"{energy.nominal:.3g} ({energy.low:.2g}-{energy.high:.2g})",
         f"{result.cycles / first.cycles:.2f}x",
         f"{result.compute_cycles / first.compute_cycles:.2f}x",
     )
