@@ -67,8 +67,9 @@ def transformer(
       colonnade transformer smollm2-135m --on transformer-int8 --against transformer-dint4 --json lengths.json
 
     No accelerator was built or measured: cycles follow from equations, of which the documents say what they are exact
-    against. "operators" is the share of their cycles in those of array and operators one after the other; "time" and
-    "compute" are against the first line of the same length: all cycles, and array and operators one after the other.
+    against. "array" is its utilisation; "ops" the share of GELU, softmax, norms and additions in the cycles that array
+    and operator unit are busy; "time" and "busy" are against the first line of the same length: all cycles, and those
+    busy ones.
     """
     from ...accel_model.sequence_lengths import compare_lengths
     from ...accel_model.spec_files import load_spec
@@ -97,7 +98,7 @@ def _check_unit(name: str) -> NonlinearUnit:
 
 
 def _print(comparison: LengthComparison) -> None:
-    columns = ("accelerator", "unit", "length", "ms", "array", "operators", "mJ", "time", "compute")
+    columns = ("accelerator", "unit", "length", "ms", "array", "ops", "mJ", "time", "busy")
     terminal.show_table(columns, [_format(comparison, result) for result in comparison.results], names=2)
     if {"nn_lut", "polynomial"} <= {result.unit for result in comparison.results}:
         known = comparison.published
@@ -119,6 +120,6 @@ def _format(comparison: LengthComparison, result: LengthResult) -> tuple[str, ..
         f"{result.utilisation:.1%}",
         f"{result.nonlinear_share:.1%}",
         f"{energy.nominal:.3g} ({energy.low:.2g}-{energy.high:.2g})",
-        f"{result.cycles / first.cycles:.2f}x",
-        f"{result.compute_cycles / first.compute_cycles:.2f}x",
+        f"{result.cycles / first.cycles:.2f}",
+        f"{result.compute_cycles / first.compute_cycles:.2f}",
     )
