@@ -19,6 +19,7 @@ from .operation_steps import Engine, Operator, Product, Step
 Int64 = NDArray[np.int64]
 
 PSUM_BYTES = 4
+_MOST_PIECES = 1 << 17  # of a step, where a taller tile makes fewer
 _MOST_BARS = 64  # bars of a unit in the events of a step
 
 
@@ -77,11 +78,12 @@ def cost_step(step: Step, engine: Engine) -> LayerCost:
     """
     if step.product is None:
         rows = step.operators[0].rows
-        heights = _list_heights(min(rows, _count_held_rows(step, engine)), engine)
+        heights = _list_heights(rows, min(rows, _count_held_rows(step, engine)), 1, engine)
         plans = [(height, _plan_operators(step, engine, height)) for height in heights]
     else:
         rows = step.product.rows
-        heights = _list_heights(min(rows, _count_psum_rows(step, engine)), engine)
+        folds = step.product.batch * count_column_folds(_find_gemm(step.product, engine), engine.array)
+        heights = _list_heights(rows, min(rows, _count_psum_rows(step, engine)), folds, engine)
         plans = [(height, _plan_product(step, step.product, engine, height)) for height in heights]
     laid = [(_lay_work(work, engine), work, height) for height, work in plans]
     slots, work, height = min(laid, key=lambda plan: (int(plan[0].lengths.sum()), -plan[2]))
@@ -89,8 +91,15 @@ def cost_step(step: Step, engine: Engine) -> LayerCost:
 
 
 def fits_rows(step: Step, engine: Engine) -> bool:
-    """Tell whether operators can run beside the array: a row's sums fit one half of the partial-sum buffer."""
-    return step.product is None or _count_psum_rows(step, engine) > 0
+    """Tell whether operators can run beside the array: enough rows of sums fit one half of the partial-sum buffer.
+
+    Enough are all, or R / 4: a fold takes R cycles however few rows it streams, so with fewer the array would wait
+    for weights three quarters of the time.
+    """
+    if step.product is None:
+        return True
+    enough = max(1, min(step.product.rows, engine.array.rows // 4))
+    return _count_psum_rows(step, engine) >= enough
 
 
 def _count_psum_rows(step: Step, engine: Engine) -> int:
@@ -113,9 +122,10 @@ def _count_held_rows(step: Step, engine: Engine) -> int:
     return max(1, engine.input_half // (widest * engine.element_bytes))
 
 
-def _list_heights(limit: int, engine: Engine) -> list[int]:
-    """Return heights of tiles to try, lowest first."""
-    powers = [1 << k for k in range(limit.bit_length()) if engine.array.rows <= 1 << k < limit]
+def _list_heights(rows: int, limit: int, folds: int, engine: Engine) -> list[int]:
+    """Return heights of tiles to try, lowest first; low ones that would make very many pieces are left out."""
+    lowest = max(engine.array.rows, rows * folds // _MOST_PIECES)
+    powers = [1 << k for k in range(limit.bit_length()) if lowest <= 1 << k < limit]
     return [*powers, limit]
 
 
@@ -317,8 +327,12 @@ def _cut(rows: int, height: int) -> Int64:
 
 def _spread(total: int, shares: Int64) -> Int64:
     """Return `total` as whole numbers in the proportion of `shares`."""
-    sums = [0, *np.cumsum(shares).tolist()]
-    ends = np.array([total * share // sums[-1] for share in sums], np.int64)
+    ends: Int64 = np.concatenate([[0], np.cumsum(shares)])
+    whole = int(ends[-1])
+    if total * whole < 1 << 62:
+        ends = ends * total // whole
+    else:
+        ends = np.array([total * end // whole for end in ends.tolist()], np.int64)
     return ends[1:] - ends[:-1]
 
 

@@ -368,6 +368,11 @@ def test_longer_is_never_faster_and_more_lanes_never_slower(name, unit):
     assert by_lanes == sorted(by_lanes, reverse=True)
 
 
+def test_very_long_sequences_are_costed_too():
+    report = simulate_operations(list_operations(replace(SHAPES["smollm2-135m"], layers=1), 65_536), INT8)
+    assert report.cycles > report.macs / INT8.array.macs_per_cycle
+
+
 def test_energy_is_the_sum_of_its_parts():
     report = simulate_operations(list_operations(find_shape("minilm"), 64), INT8)
     parts = sum(part.picojoules.nominal for layer in report.layers for part in layer.energy)
