@@ -160,6 +160,13 @@ def test_an_operator_beside_the_array_by_hand():
     assert layer.cycles == (64 + 64) + max(64 + tail, 68) + 68
 
 
+def test_the_operator_unit_reads_one_half_of_the_sums():
+    spec = replace(FREE, sram=replace(INT8.sram, psum_kib=24))  # 96 rows of 64 sums
+    product = make_product(96, 64, 64)
+    assert simulate(spec, product).layers[0].cost.tiling.tile_inputs == 96
+    assert simulate(spec, product, make_operator("gelu", product)).layers[0].cost.tiling.tile_inputs == 48
+
+
 def test_a_row_that_does_not_fit_is_added():
     product = make_product(32, 64, 256)
     softmax = make_operator("softmax", product)
