@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from ...runtime.errors import ColonnadeError, UsageError
-from . import bench, convert, detect, doctor, evaluate, quantize, simulate, train, warmup
+from . import bench, convert, detect, doctor, evaluate, quantize, simulate, train, transformer, warmup
 from .streams import forgiving_streams
 from .terminal import show_error
 
@@ -27,6 +27,7 @@ Examples:
   colonnade simulate --sensor hdl64e street/      labelled synthetic frames
   colonnade eval --model default street/          how good is it there?
   colonnade quantize my-model/ --frames drive.mcap -o my-model-int8/   its int8 form
+  colonnade transformer minilm                    its cycles on an accelerator
   colonnade doctor drive.mcap                     what does not fit the model?
 
 \b
@@ -73,6 +74,7 @@ app.command("eval")(evaluate.evaluate)
 app.command("simulate")(simulate.simulate)
 app.command("train")(train.train)
 app.command("quantize")(quantize.quantize)
+app.command("transformer")(transformer.transformer)
 app.add_typer(bench.app, name="bench")
 app.command("doctor")(doctor.doctor)
 app.command("warmup")(warmup.warmup)
