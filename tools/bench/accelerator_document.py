@@ -38,7 +38,7 @@ models, exact against our own simulators ([sparse.md](sparse.md), [dense.md](den
 _CONDITIONS = """\
 Conditions of the published figures are unknown to us: networks, datasets, array, clock, memories, traffic of the dense
 design. Ours: PointPillars on KITTI alone, presets with assumed sizes, and a dense peer with the same array, memories
-and clock. 36.3 % saved is not reachable by this network on these frames; a network with a dense head may be its source."""
+and clock. 36.3 % saved is not reachable by this network on these frames; one with a dense head may be its source."""
 _FIRST_ORDER = """\
 Cycles = ri · co · (rules + taps · N) on an N × N array, one layer after the other; no memory, no rules; 1 GHz.
 Speed-ups against the dense 3 × 3 network: ratio of sums, and least / median / most of the frames'."""
