@@ -204,8 +204,8 @@ def halve(
 ) -> list[tuple[int, int]]:
     """Halve a tile until the outputs held while it runs fit."""
     begin, end = span
-    low = min(touch(pairs, begin, count), default=0)
     high = max(touch(pairs, 0, end), default=-1) + 1
+    low = min(touch(pairs, begin, count), default=high)
     if high - low <= room or end - begin == 1:
         return [span]
     middle = (begin + end) // 2
@@ -238,7 +238,9 @@ class Machine:
         # buffers
         self.inputs: dict[int, dict[int, NDArray[np.int64]]] = {}  # half: input rank: vector
         self.weights: dict[tuple[tuple[int, ...], int], NDArray[np.int64]] = {}  # taps, column: (taps, Cin)
-        self.rulebook: dict[int, list[Rule]] = defaultdict(list)  # tap: rules that have left the unit in this pass
+        self.rulebook: dict[int, list[Rule]] = defaultdict(
+            list
+        )  # tap: rules that have left the unit in this pass
         self.rules: dict[int, dict[int, list[Rule]]] = {}  # step: tap: rules of its tile
         self.sums: dict[int, dict[int, int]] = defaultdict(dict)  # output rank: column: sum
         self.outputs: dict[int, dict[int, dict[int, int]]] = {}  # half: output rank: column: sum
@@ -314,11 +316,13 @@ class Machine:
         return steps
 
     def count_weight_bytes(self, step: Step) -> int:
-        """Return the bytes of the weights that a step brings: those of the taps that it runs."""
-        taps = 1 if self.transposed else len(step.taps)
-        if step.weight_columns is step.columns and not self.transposed:
-            taps = len(self.list_taps(step))
-        return math.ceil(taps * self.layer.in_channels * len(step.weight_columns) * self.spec.weight_bits / 8)
+        """Return the bytes of the weights that a step brings: those of the taps that it runs, each in whole bytes."""
+        block = self.layer.in_channels * len(step.weight_columns) * self.spec.weight_bits
+        if self.transposed:
+            return math.ceil(block / 8)
+        if step.weight_columns is step.columns:
+            return len(self.list_taps(step)) * math.ceil(block / 8)
+        return math.ceil(len(step.taps) * block / 8)
 
     def list_taps(self, step: Step) -> list[int]:
         """Return the taps that have rules in a step's tile."""
