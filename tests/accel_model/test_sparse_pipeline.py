@@ -141,14 +141,14 @@ def check_workload(work: Workload) -> bool:
 # --- the pipeline against the simulator ---
 
 
-@pytest.mark.parametrize("kind, kernel, stride", KINDS)
+@pytest.mark.parametrize(("kind", "kernel", "stride"), KINDS)
 def test_random_grids_take_the_simulated_cycles(kind: str, kernel: int, stride: int) -> None:
     checked = [check_workload(draw_workload(seed, kind, kernel, stride)) for seed in range(CASES_PER_KIND)]
     assert sum(checked) >= FEWEST_CASES
 
 
 @pytest.mark.parametrize("order", ORDERS)
-@pytest.mark.parametrize("kind, kernel, stride", [KINDS[1], KINDS[2], KINDS[3], KINDS[6]])
+@pytest.mark.parametrize(("kind", "kernel", "stride"), [KINDS[1], KINDS[2], KINDS[3], KINDS[6]])
 def test_crops_of_real_frames_take_the_simulated_cycles(
     real_maps: list[np.ndarray], kind: str, kernel: int, stride: int, order: LoopOrder
 ) -> None:
@@ -204,7 +204,7 @@ def test_an_output_that_leaves_too_early_is_caught() -> None:
 
 
 @pytest.mark.parametrize(
-    "kind, preload, expected",
+    ("kind", "preload", "expected"),
     [
         ("dilating", "serial", 9 * 11),
         ("dilating", "double_buffered", 4 + 8 * 4 + 1 + 6),
