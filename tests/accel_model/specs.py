@@ -142,3 +142,60 @@ def list_rules(
             if read in ranks:
                 pairs[tap].append((ranks[read], output))
     return [sorted(tap_pairs) for tap_pairs in pairs]
+
+
+@dataclass
+class Drawer:
+    """Draws layers and machines from one seed."""
+
+    rng: np.random.Generator
+
+    def pick(self, *values: object) -> object:
+        return values[self.rng.integers(len(values))]
+
+    def layer(self, kind: str, kernel: int, stride: int) -> LayerRecord:
+        """Return a layer on a random map; pruning follows some."""
+        shape = int(self.rng.integers(2, 11)), int(self.rng.integers(2, 11))
+        cells = draw_cells(self.rng, shape, self.pick(0.1, 0.3, 0.6))
+        cells[self.rng.integers(shape[0]), self.rng.integers(shape[1])] = True
+        channels = int(self.rng.integers(1, 9)), int(self.rng.integers(1, 9))
+        kept = None
+        if kind != "transposed" and self.pick(True, False):
+            kept = draw_cells(self.rng, find_reached(cells, kind, kernel, stride).shape, 0.6)
+        return make_layer(cells, kind, kernel, stride, channels, kept)
+
+    def spec(self, layer: LayerRecord) -> PillarSpec:
+        """Return a machine; its buffers are now and then too small for the whole layer."""
+        rows, columns = self.pick((2, 3), (4, 4), (1, 1), (3, 2))
+        spec = make_spec(rows, columns, self.pick(0.5, 1.0, 2.0, 4.0, 16.0, 64.0))
+        sums = 24 * 4 / 1024
+        weights = 2 * layer.kernel**2 * layer.in_channels / 1024
+        spec = limit_buffers(
+            spec,
+            psum_kib=self.pick(1024, 1024, sums * columns, sums * layer.out_channels),
+            weight_kib=self.pick(1024, 1024, weights * columns),
+            rule_kib=self.pick(1024, 0.3),
+        )
+        preload = self.pick("double_buffered", "double_buffered", "serial", "per_tap_fill")
+        grouped, ganged, active = (bool(self.pick(True, True, False)) for _ in range(3))
+        # Without groups inputs that have no rule are gathered too; their conflicts are not counted.
+        layout = self.pick("channel_interleaved", "pillar_interleaved") if grouped else "channel_interleaved"
+        return replace(
+            spec,
+            array=replace(spec.array, weight_preload=preload, mac_format=self.pick("int8", "w4a8", "fp16")),
+            mapping=replace(
+                spec.mapping,
+                lanes=self.pick(1, 2, 4),
+                row_overhead_cycles=self.pick(0, 1, 3),
+                pipeline_cycles=self.pick(0, 16),
+            ),
+            gather=GatherSpec(
+                layout=layout,
+                banks=self.pick(1, 2, 4),
+                bank_word_bytes=self.pick(1, 4),
+                gather_bytes_per_cycle=self.pick(1, 2, 64),
+                scatter_bytes_per_cycle=self.pick(4, 8, 256),
+                psum_ports=self.pick("one_read_one_write", "one_shared"),
+            ),
+            dataflow=DataflowSpec(grouped, ganged, active),
+        )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from dataclasses import replace
 
 import numpy as np
@@ -42,7 +44,9 @@ def find(cells: NDArray[np.bool_], kind: str, kernel: int = 3, stride: int = 1) 
     return find_geometry(make_layer(cells, kind, kernel, stride))
 
 
-def find_one(shape: tuple[int, int], row: int, column: int, kind: str, kernel: int, stride: int) -> LayerGeometry:
+def find_one(
+    shape: tuple[int, int], row: int, column: int, kind: str, kernel: int, stride: int
+) -> LayerGeometry:
     """Return the rules of a single pillar."""
     cells = np.zeros(shape, np.bool_)
     cells[row, column] = True
@@ -197,7 +201,9 @@ def test_sorting_cycles_of_the_fairness_example() -> None:
     pillars = 9983
     every = tuple(np.arange(pillars, dtype=np.int32) for _ in range(9))
     rows = np.zeros(pillars, np.int32)
-    geometry = LayerGeometry("dilating", 3, 1, pillars, pillars, every, every, rows, rows, np.zeros(1, np.int64))
+    geometry = LayerGeometry(
+        "dilating", 3, 1, pillars, pillars, every, every, rows, rows, np.zeros(1, np.int64)
+    )
     sorter = MappingSpec("merge_sort", 32, sorted_candidates="none")
     assert count_sorting_cycles(geometry, sorter) == 5_616
     assert count_sorting_cycles(geometry, replace(sorter, sorted_candidates="outputs")) == 8_112
@@ -232,7 +238,7 @@ def test_no_tile_touches_an_output_that_is_final(kind: str, kernel: int, stride:
     for size in (1, 3, 10, 200):
         geometry = find(draw_cells(rng, (10, 12), 0.3), kind, kernel, stride)
         tiles = cut_tiles(geometry, size)
-        rules = sum(rank_pairs(geometry), [])
+        rules = functools.reduce(operator.iadd, rank_pairs(geometry), [])
         for tile in range(len(tiles.low)):
             later = [o for i, o in rules if i >= tiles.starts[tile + 1]]
             assert tiles.final[tile] == min(later, default=geometry.outputs)
@@ -306,7 +312,9 @@ def test_partial_sums_stay_on_the_chip() -> None:
 # --- bank conflicts ---
 
 
-def test_no_conflicts_on_real_ranks_unless_pillars_are_interleaved(real_maps: list[NDArray[np.bool_]]) -> None:
+def test_no_conflicts_on_real_ranks_unless_pillars_are_interleaved(
+    real_maps: list[NDArray[np.bool_]],
+) -> None:
     words, banks = 16, 16
     for cells in real_maps:
         for geometry in list_real_layers(cells):
