@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from event_simulator import Machine, Outcome, Workload, simulate_layer
+from event_simulator import Machine, simulate_layer
+from event_workload import Outcome, Workload
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from specs import (
