@@ -46,7 +46,10 @@ def draw_layer(seed: int) -> tuple[LayerRecord, PillarSpec]:
 
 
 def draw_pair(seed: int) -> tuple[LayerRecord, LayerRecord, PillarSpec]:
-    """Return a layer, the same one with fewer pillars, and a machine."""
+    """Return a layer, the same one with fewer pillars, and a machine without bank conflicts.
+
+    With interleaved pillars a pillar that goes shifts the ranks of the others, and may bring conflicts that were not.
+    """
     rng = np.random.default_rng(seed)
     drawer = Drawer(rng)
     kind = drawer.pick(*KINDS)
@@ -55,7 +58,9 @@ def draw_pair(seed: int) -> tuple[LayerRecord, LayerRecord, PillarSpec]:
     fewer = cells & draw_cells(rng, cells.shape, drawer.pick(0.5, 0.9, 0.99))
     cells[0, 0] = fewer[0, 0] = True
     whole, thinned = (make_layer(active, *kind, channels=channels) for active in (cells, fewer))
-    return whole, thinned, replace(drawer.spec(whole), sram=make_spec().sram)
+    spec = drawer.spec(whole)
+    gather = replace(spec.gather, layout="channel_interleaved")
+    return whole, thinned, replace(spec, sram=make_spec().sram, gather=gather)
 
 
 # --- bounds ---
