@@ -63,7 +63,7 @@ def count_sorting_cycles(geometry: LayerGeometry, mapping: MappingSpec) -> int:
         return 0
     taps = len(geometry.rule_inputs)
     total = taps * math.ceil((geometry.inputs + geometry.outputs) / mapping.lanes)
-    made = geometry.kind in ("dilating", "strided")
+    made = geometry.kind in ("dilating", "strided") and geometry.outputs > 0
     if mapping.sorted_candidates == "none" or not made:
         return total
     candidates = geometry.outputs if mapping.sorted_candidates == "outputs" else geometry.rules

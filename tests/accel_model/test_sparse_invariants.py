@@ -123,10 +123,12 @@ def test_no_pillars_cost_rule_generation_alone(kind: str, kernel: int, stride: i
     assert found.events[0].end == found.cycles
 
 
-def test_pillars_that_reach_no_output() -> None:
+@pytest.mark.parametrize("method", ["streaming", "merge_sort", "hash"])
+def test_pillars_that_reach_no_output(method: str) -> None:
     cells = np.zeros((5, 5), np.bool_)
     cells[2, 4] = True  # the last column of an odd grid, which a 2 x 2 layer drops
-    found = cost(make_layer(cells, "strided", 2, 2), make_spec())
+    spec = replace(make_spec(), mapping=MappingSpec(method, 2))
+    found = cost(make_layer(cells, "strided", 2, 2), spec)
     assert found.actions.mac == found.busy_cycles("array") == 0
     assert found.cycles > 0
 
