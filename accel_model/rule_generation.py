@@ -42,11 +42,11 @@ def share_streaming_cycles(
     cycles = count_row_cycles(geometry, mapping)
     until = np.concatenate(([0], np.cumsum(cycles)))
     if geometry.kind == "transposed":
-        last_rows = geometry.input_rows[tiles.starts[1:] - 1].astype(np.int64)
-    else:
-        last_rows = geometry.output_rows[tiles.reached - 1].astype(np.int64)
-    last_rows[-1] = len(cycles) - 1
-    done = until[last_rows + 1]
+        passed = geometry.input_rows[tiles.starts[1:] - 1] + 1
+    else:  # rows to pass for a number of outputs: none for none, as where no window reads a tile's inputs
+        passed = np.concatenate(([0], geometry.output_rows + 1))[tiles.reached]
+    passed[-1] = len(cycles)
+    done = until[passed]
     shares: NDArray[np.int64] = np.diff(done, prepend=0)
     shares[0] += mapping.pipeline_cycles
     return shares
@@ -63,7 +63,7 @@ def count_sorting_cycles(geometry: LayerGeometry, mapping: MappingSpec) -> int:
         return 0
     taps = len(geometry.rule_inputs)
     total = taps * math.ceil((geometry.inputs + geometry.outputs) / mapping.lanes)
-    made = geometry.kind in ("dilating", "strided")
+    made = geometry.kind in ("dilating", "strided") and geometry.outputs > 0
     if mapping.sorted_candidates == "none" or not made:
         return total
     candidates = geometry.outputs if mapping.sorted_candidates == "outputs" else geometry.rules

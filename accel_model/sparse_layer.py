@@ -70,10 +70,12 @@ class Pass:
     Attributes:
         taps: that it runs, as indices.
         columns: output channels of each of its column folds; for ganged taps, columns of (tap, channel) pairs.
+        opens: whether it is the first with its taps, which stores the coordinates of their outputs.
     """
 
     taps: tuple[int, ...]
     columns: tuple[int, ...]
+    opens: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,8 +145,8 @@ def list_passes(job: SparseJob, order: LoopOrder) -> tuple[Pass, ...]:
     total = job.layer.out_channels * (len(taps) if wide else 1)
     columns = _split(total, job.spec.array.columns)
     if order == "tiles_outer":
-        return tuple(Pass(group, columns) for group in groups)
-    return tuple(Pass(group, (width,)) for group in groups for width in columns)
+        return tuple(Pass(group, columns, True) for group in groups)
+    return tuple(Pass(group, (width,), i == 0) for group in groups for i, width in enumerate(columns))
 
 
 def _split(total: int, most: int) -> tuple[int, ...]:
@@ -312,7 +314,7 @@ def _plan_transposed(
     written = inputs * ports[1].per_vector + conflicts[1]
     folds = np.maximum(read, written)
     sites = inputs * len(part.taps) * opening  # whose coordinates go out, once
-    coordinates = COORDINATE_BYTES if first or len(part.taps) == 1 else 0
+    coordinates = COORDINATE_BYTES if part.opens else 0
     return StepTable(
         brought=np.where(opening, inputs, 0)
         * (job.layer.in_channels * size + (COORDINATE_BYTES if first else 0)),
@@ -356,8 +358,8 @@ def _count_spilled(job: SparseJob, tiles: ActiveTiles) -> tuple[NDArray[np.int64
     if job.dataflow.active_tiles:
         return np.zeros_like(tiles.low), np.zeros_like(tiles.low)
     begun = np.concatenate(([0], tiles.reached[:-1]))  # outputs below it have partial sums
-    touched = np.maximum(np.minimum(begun, tiles.high + 1) - tiles.low, 0)
-    completed = np.maximum(np.minimum(tiles.final, tiles.low) - tiles.first, 0)
+    completed = np.maximum(np.minimum(begun, tiles.final) - tiles.first, 0)
+    touched = np.maximum(np.minimum(begun, tiles.high + 1) - np.maximum(tiles.low, tiles.final), 0)
     left = np.maximum(tiles.high + 1 - np.maximum(tiles.low, tiles.final), 0)
     return touched + completed, left
 
