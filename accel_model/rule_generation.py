@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from .geometry import LayerGeometry
 from .spec import MappingSpec
 
 RULE_BYTES = 4  # two 16-bit ranks, counted from the first input and the first output of a tile
+_REMEMBERED = 2048
 COORDINATE_BYTES = 4  # row and column of a pillar in main memory
 
 
@@ -31,6 +33,7 @@ def count_streaming_cycles(geometry: LayerGeometry, mapping: MappingSpec) -> int
     return mapping.pipeline_cycles + int(count_row_cycles(geometry, mapping).sum())
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def share_streaming_cycles(
     geometry: LayerGeometry, tiles: ActiveTiles, mapping: MappingSpec
 ) -> NDArray[np.int64]:

@@ -150,7 +150,8 @@ def test_fewer_pillars_in_one_tile_are_never_slower(seed: int, order: LoopOrder)
 def test_fewer_pillars_are_never_slower_than_more_in_one_tile(seed: int) -> None:
     whole, fewer, spec = draw_pair(seed)
     best = cost(fewer, spec).cycles
-    assert best <= min(count_cycles(make_job(whole, spec), order, WHOLE) for order in ORDERS)
+    least = min(count_cycles(make_job(whole, spec), order, WHOLE) for order in ORDERS)
+    assert best <= least + least // 256  # which traffic may cost
 
 
 @pytest.mark.parametrize("seed", range(30))
@@ -180,7 +181,8 @@ def test_the_pipeline_is_monotone_in_every_step(seed: int, unit: str, more: int)
 def test_twice_the_bandwidth_is_never_slower(seed: int, tile_inputs: int) -> None:
     layer, spec = draw_layer(seed)
     wide = replace(spec, dram=replace(spec.dram, bandwidth_gb_per_s=2 * spec.dram.bandwidth_gb_per_s))
-    assert cost(layer, wide).cycles <= cost(layer, spec).cycles
+    before = cost(layer, spec).cycles
+    assert cost(layer, wide).cycles <= before + before // 256  # which traffic may cost
     for order in ORDERS:
         narrow, broad = (count_cycles(make_job(layer, s), order, tile_inputs) for s in (spec, wide))
         assert broad <= narrow
@@ -213,12 +215,12 @@ def test_a_search_is_never_slower_than_a_size_that_it_tries(seed: int, size: int
     assert on.cycles <= off.cycles
 
 
-def test_a_search_may_be_slower_than_a_size_below_those_that_it_tries() -> None:
-    """Small tiles overlap sooner, where the array is small enough for them; the search starts at 128."""
+@pytest.mark.parametrize("size", [1, 8, 50, 700])
+def test_a_search_is_never_slower_than_the_designs_own_size(size: int) -> None:
     cells = np.ones((10, 10), np.bool_)
     layer, spec = make_layer(cells, channels=(4, 4)), make_spec(2, 2, 0.5)
-    on, off = (cost(layer, switch(spec, "tile_search", value, tile_inputs=8)) for value in (True, False))
-    assert off.cycles < on.cycles
+    on, off = (cost(layer, switch(spec, "tile_search", value, tile_inputs=size)) for value in (True, False))
+    assert on.cycles <= off.cycles + off.cycles // 256
 
 
 @FEW
