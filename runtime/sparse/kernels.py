@@ -11,7 +11,7 @@ import numpy.typing as npt
 from llvmlite import ir
 
 from ..jit import kernel, numba, parallel_kernel, prange
-from .forms import FLOAT_FORM, INTEGER_FORM
+from .forms import FLOAT_FORM, VECTOR_INTEGER_FORM
 from .job import Bytes, Job
 from .microkernel import ARGUMENTS, Finish, MicroKernelWriter, copy_bytes
 from .plan import Int32, Int64
@@ -149,7 +149,7 @@ def _emit_block(typing_context: Any, bias: Any, width: Any, arguments: Any) -> A
     The type of the bias (float32 or int32) decides the form, the panel's width in channels which of the form's
     micro-kernels runs; `arguments` are ARGUMENTS.
     """
-    form = FLOAT_FORM if bias.dtype == numba.types.float32 else INTEGER_FORM
+    form = FLOAT_FORM if bias.dtype == numba.types.float32 else VECTOR_INTEGER_FORM
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         parts = [builder.extract_value(values[2], i) for i in range(len(ARGUMENTS))]
