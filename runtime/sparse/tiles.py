@@ -247,19 +247,26 @@ def _gather_rows(job: Job, block: int, gathered: int, program: Int64) -> int:
                 program[1, steps] = job.tap_table[tap, 3] + word
                 steps += 1
     zeros = np.int64(job.zero_row.ctypes.data)
-    for r in range(job.rows.shape[1]):
-        target = gathered + 64 * r
-        for i in range(taps):
-            tap = program[0, i]
-            source = job.sources[job.rows[block, r], tap if job.source_step else 0]
-            start = zeros if source < 0 else job.tap_table[tap, 0] + source * job.tap_table[tap, 1]
-            left = job.tap_table[tap, 1]
-            while left >= 64:
-                _copy_line(target, start)
-                target += STEP_BYTES
-                start += 64
-                left -= 64
-            if left > 0:
-                _copy_part(target, start, left)
-                target += STEP_BYTES
+    step_target = gathered
+    for i in range(taps):
+        tap = program[0, i]
+        start, row_bytes = job.tap_table[tap, 0], job.tap_table[tap, 1]
+        column = np.uint64(tap if job.source_step else 0)
+        for r in range(np.uint64(ROWS)):
+            source = np.int64(job.sources[np.uint64(job.rows[block, r]), column])
+            _gather_row(step_target + 64 * r, zeros if source < 0 else start + source * row_bytes, row_bytes)
+        step_target += STEP_BYTES * ((row_bytes + 63) // 64)
     return steps
+
+
+@kernel
+def _gather_row(target: int, source: int, row_bytes: int) -> None:
+    """Copy a row, 64 bytes to each step; the last is filled up with zeros."""
+    left = row_bytes
+    while left >= 64:
+        _copy_line(target, source)
+        target += STEP_BYTES
+        source += 64
+        left -= 64
+    if left > 0:
+        _copy_part(target, source, left)
