@@ -125,16 +125,7 @@ def _write_sums(tiles: _TileBuilder, values: Any) -> None:
 
 
 def _write_line(tiles: _TileBuilder, values: Any) -> None:
-    """Copy 64 bytes: to an address, from an address."""
-    line = ir.VectorType(tiles.i8, 64)
-    target, source = (tiles.builder.inttoptr(value, line.as_pointer()) for value in values)
-    value = tiles.builder.load(source)
-    value.align = 1
-    tiles.builder.store(value, target).align = 64
-
-
-def _write_part(tiles: _TileBuilder, values: Any) -> None:
-    """Copy fewer than 64 bytes: to an address, from an address, how many; the rest of the 64 becomes zero."""
+    """Copy up to 64 bytes: to an address, from an address, how many; the rest of the 64 becomes zero."""
     builder, line = tiles.builder, ir.VectorType(tiles.i8, 64)
     target, source = (builder.inttoptr(value, line.as_pointer()) for value in values[:2])
     bits = builder.lshr(tiles.number(-1), builder.sub(tiles.number(64), values[2]))
@@ -184,8 +175,7 @@ _close_tiles = _define(0, _write_close)
 _start_sums = _define(1, _write_start)
 _add_step = _define(2, _write_step)
 _store_sums = _define(1, _write_sums)
-_copy_line = _define(2, _write_line)
-_copy_part = _define(3, _write_part)
+_copy_line = _define(3, _write_line)
 _finish_row = _define(4, _write_row)
 
 
@@ -247,26 +237,15 @@ def _gather_rows(job: Job, block: int, gathered: int, program: Int64) -> int:
                 program[1, steps] = job.tap_table[tap, 3] + word
                 steps += 1
     zeros = np.int64(job.zero_row.ctypes.data)
-    step_target = gathered
+    target = gathered
     for i in range(taps):
         tap = program[0, i]
-        start, row_bytes = job.tap_table[tap, 0], job.tap_table[tap, 1]
+        row_bytes = job.tap_table[tap, 1]
         column = np.uint64(tap if job.source_step else 0)
-        for r in range(np.uint64(ROWS)):
-            source = np.int64(job.sources[np.uint64(job.rows[block, r]), column])
-            _gather_row(step_target + 64 * r, zeros if source < 0 else start + source * row_bytes, row_bytes)
-        step_target += STEP_BYTES * ((row_bytes + 63) // 64)
+        for offset in range(0, row_bytes, 64):
+            start, size = job.tap_table[tap, 0] + offset, min(row_bytes - offset, 64)
+            for r in range(np.uint64(ROWS)):  # unsigned indices are not checked for being negative
+                source = np.int64(job.sources[np.uint64(job.rows[block, r]), column])
+                _copy_line(target + 64 * r, zeros if source < 0 else start + source * row_bytes, size)
+            target += STEP_BYTES
     return steps
-
-
-@kernel
-def _gather_row(target: int, source: int, row_bytes: int) -> None:
-    """Copy a row, 64 bytes to each step; the last is filled up with zeros."""
-    left = row_bytes
-    while left >= 64:
-        _copy_line(target, source)
-        target += STEP_BYTES
-        source += 64
-        left -= 64
-    if left > 0:
-        _copy_part(target, source, left)
