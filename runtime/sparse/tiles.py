@@ -22,7 +22,7 @@ from llvmlite import ir
 
 from ..jit import kernel, numba
 from .job import Bytes, Job
-from .microkernel import INTEGER_FINISHES, Finish, copy_bytes, write_transform
+from .microkernel import INTEGER_FINISHES, Finish, write_transform
 from .plan import Int64
 
 ROWS = 32  # output rows and channels of a block and panel
@@ -86,6 +86,7 @@ def _define(arguments: int, write: Callable[[_TileBuilder, Any], None]) -> Any:
         lambda typing_context, a, b: (signature, generate),
         lambda typing_context, a, b, c: (signature, generate),
         lambda typing_context, a, b, c, d: (signature, generate),
+        lambda typing_context, a, b, c, d, e: (signature, generate),
     )
     return numba.extending.intrinsic(emitters[arguments])
 
@@ -140,10 +141,11 @@ def _write_line(tiles: _TileBuilder, values: Any) -> None:
 
 
 def _write_row(tiles: _TileBuilder, values: Any) -> None:
-    """Finish a row: the address of its sums, of the scale, where to store it, and the finish."""
-    sums, scale, output, finish = values
+    """Finish a row: the address of its sums, of the scale, where to store it, the finish and how many channels."""
+    sums, scale, output, finish, channels = values
     builder, lanes = tiles.builder, 16
     integers, floats = ir.VectorType(tiles.i32, lanes), ir.VectorType(ir.FloatType(), lanes)
+    inside = builder.lshr(tiles.number(-1), builder.sub(tiles.number(64), channels))
     done = builder.append_basic_block("row_done")
     otherwise = builder.append_basic_block("row_none")
     choice = builder.switch(finish, otherwise)
@@ -159,9 +161,21 @@ def _write_row(tiles: _TileBuilder, values: Any) -> None:
             factor = _load(builder, floats, tiles.address(scale, offset))
             result = write_transform(builder, value, factor, kind)
             place = tiles.address(output, offset // 4 if kind is Finish.REQUANTISE else offset)
-            builder.store(result, builder.bitcast(place, result.type.as_pointer())).align = 1
+            bits = builder.trunc(builder.lshr(inside, tiles.number(lanes * half)), ir.IntType(lanes))
+            _store_masked(builder, result, builder.bitcast(place, result.type.as_pointer()), bits)
         builder.branch(done)
     builder.position_at_end(done)
+
+
+def _store_masked(builder: ir.IRBuilder, value: Any, pointer: Any, bits: Any) -> None:
+    """Store the elements of a vector whose bit is set."""
+    count, item = value.type.count, value.type.element
+    mask = builder.bitcast(bits, ir.VectorType(ir.IntType(1), count))
+    label = f"i{item.width}" if isinstance(item, ir.IntType) else "f32"
+    name, alignment = f"llvm.masked.store.v{count}{label}.p0", ir.IntType(32)
+    signature = ir.FunctionType(ir.VoidType(), [value.type, pointer.type, alignment, mask.type])
+    store = builder.module.globals.get(name) or ir.Function(builder.module, signature, name)
+    builder.call(store, [value, pointer, ir.Constant(alignment, 1), mask])
 
 
 def _load(builder: ir.IRBuilder, kind: Any, pointer: Any) -> Any:
@@ -176,7 +190,7 @@ _start_sums = _define(1, _write_start)
 _add_step = _define(2, _write_step)
 _store_sums = _define(1, _write_sums)
 _copy_line = _define(3, _write_line)
-_finish_row = _define(4, _write_row)
+_finish_row = _define(5, _write_row)
 
 
 @kernel
@@ -205,7 +219,7 @@ def convolve_by_tiles(job: Job, first_block: int, last_block: int, room: Bytes, 
                 _start_sums(job.bias.ctypes.data + 4 * job.panel_ptr[panel])
             first = job.panel_ptr[max(panel - 1, 0)]
             before = sums + _SUMS_BYTES * ((panel + 1) & 1)
-            inside = min(item * ROWS, row_bytes - item * first)
+            inside = min(ROWS, row_bytes // item - first)  # channels of the panel
             r = 0 if panel > 0 else ROWS
             for step in range(turns):
                 if panel < count and step < steps:
@@ -213,11 +227,7 @@ def convolve_by_tiles(job: Job, first_block: int, last_block: int, room: Bytes, 
                 while r * turns < ROWS * (step + 1):
                     row_sums = before + 4 * ROWS * r
                     place = job.output.ctypes.data + job.rows[block, r] * row_bytes + item * first
-                    if inside == item * ROWS:
-                        _finish_row(row_sums, job.scale.ctypes.data + 4 * first, place, job.finish)
-                    else:  # a panel that sticks out beyond Cout is finished where its sums are
-                        _finish_row(row_sums, job.scale.ctypes.data + 4 * first, row_sums, job.finish)
-                        copy_bytes(place, row_sums, inside)
+                    _finish_row(row_sums, job.scale.ctypes.data + 4 * first, place, job.finish, inside)
                     r += 1
             if panel < count:
                 _store_sums(sums + _SUMS_BYTES * (panel & 1))
