@@ -16,7 +16,7 @@ from .job import Bytes, Job
 from .microkernel import ARGUMENTS, Finish, MicroKernelWriter, copy_bytes
 from .plan import Int32, Int64
 from .rules import Rulebook
-from .tiles import convolve_by_tiles, count_room
+from .tiles import STEP_FIELDS, convolve_by_tiles, count_room
 from .weights import PackedWeight
 
 Features = npt.NDArray[Any]
@@ -107,7 +107,7 @@ def convolve(inputs: Sequence[Features], rulebook: Rulebook, operation: Operatio
     if weight.form.dot == "tiles":
         steps = int(tap_table[:, 2].sum()) // 16
         rooms = np.empty((len(task_ptr), count_room(steps)), np.uint8)
-        programs = np.empty((len(task_ptr), 2, steps), np.int64)
+        programs = np.empty((len(task_ptr), steps, STEP_FIELDS), np.int64)
         _convolve_tile_tasks(job, task_ptr, rooms, programs)
     else:
         widest = 4 * int(weight.panel_ptr[1])  # bytes of the widest panel

@@ -29,7 +29,9 @@ ROWS = 32  # output rows and channels of a block and panel
 STEP_BYTES = ROWS * 64  # of gathered rows per step
 
 _REQUANTISE = int(Finish.REQUANTISE)
-_STEP_WORDS = 16
+STEP_FIELDS = 5
+_WEIGHTS = 4
+_RING = 4
 _SUMS_BYTES = 4 * ROWS * ROWS
 _TILE_BYTES = 1024
 _SUM_TILES, _ROW_TILES, _WEIGHT_TILES = (0, 1, 2, 3), (4, 5), (6, 7)
@@ -199,18 +201,20 @@ def convolve_by_tiles(job: Job, first_block: int, last_block: int, room: Bytes, 
 
     Args:
         room: for the gathered rows of all steps of a block and the sums of two panels, see `count_room`.
-        program: (2, steps) int64 room for the block's taps and the offset of each step's weights.
+        program: (steps, STEP_FIELDS) int64 room for what each step of the block reads.
     """
     gathered = (room.ctypes.data + 63) // 64 * 64
-    sums = gathered + STEP_BYTES * program.shape[1]
+    sums = gathered + STEP_BYTES * program.shape[0]
     row_bytes = job.output.shape[1]
     item = 1 if job.finish == _REQUANTISE else 4  # bytes per output channel
     channel_bytes = job.panels.size // job.panel_ptr[job.panel_ptr.size - 1]
     count = job.panel_ptr.size - 1
+    slots = _RING if count == 1 else program.shape[0]
     _open_tiles(_CONFIGURATION.ctypes.data)
     for block in range(first_block, last_block):
-        steps = _gather_rows(job, block, gathered, program)
+        steps = _list_steps(job, block, program)
         turns = max(steps, 1)
+        ready = 0
         for panel in range(count + 1):
             # The rows of the panel before are finished between the steps of this one, which leave the vector
             # unit idle; the last turn has no steps.
@@ -222,8 +226,12 @@ def convolve_by_tiles(job: Job, first_block: int, last_block: int, room: Bytes, 
             inside = min(ROWS, row_bytes // item - first)  # channels of the panel
             r = 0 if panel > 0 else ROWS
             for step in range(turns):
+                while ready < min(step + 2, steps):  # one step ahead
+                    _gather_step(job, block, program[ready], gathered + STEP_BYTES * (ready % slots))
+                    ready += 1
                 if panel < count and step < steps:
-                    _add_step(gathered + STEP_BYTES * step, weights + 4 * ROWS * program[1, step])
+                    offset = program[step, _WEIGHTS]
+                    _add_step(gathered + STEP_BYTES * (step % slots), weights + 4 * ROWS * offset)
                 while r * turns < ROWS * (step + 1):
                     row_sums = before + 4 * ROWS * r
                     place = job.output.ctypes.data + job.rows[block, r] * row_bytes + item * first
@@ -235,27 +243,27 @@ def convolve_by_tiles(job: Job, first_block: int, last_block: int, room: Bytes, 
 
 
 @kernel
-def _gather_rows(job: Job, block: int, gathered: int, program: Int64) -> int:
-    """Copy the input rows of a block to `gathered`, step by step; write its program, return the number of steps."""
-    taps = 0
+def _list_steps(job: Job, block: int, program: Int64) -> int:
+    """Write what each step of a block reads, in STEP_FIELDS; return their number."""
     steps = 0
     for tap in range(job.tap_table.shape[0]):
         if (job.masks[block] >> np.uint64(tap)) & np.uint64(1):
-            program[0, taps] = tap
-            taps += 1
-            for word in range(0, job.tap_table[tap, 2], _STEP_WORDS):
-                program[1, steps] = job.tap_table[tap, 3] + word
+            row_bytes = job.tap_table[tap, 1]
+            for offset in range(0, row_bytes, 64):
+                program[steps, 0] = tap if job.source_step else 0
+                program[steps, 1] = job.tap_table[tap, 0] + offset
+                program[steps, 2] = row_bytes
+                program[steps, 3] = min(row_bytes - offset, 64)
+                program[steps, _WEIGHTS] = job.tap_table[tap, 3] + offset // 4
                 steps += 1
-    zeros = np.int64(job.zero_row.ctypes.data)
-    target = gathered
-    for i in range(taps):
-        tap = program[0, i]
-        row_bytes = job.tap_table[tap, 1]
-        column = np.uint64(tap if job.source_step else 0)
-        for offset in range(0, row_bytes, 64):
-            start, size = job.tap_table[tap, 0] + offset, min(row_bytes - offset, 64)
-            for r in range(np.uint64(ROWS)):  # unsigned indices are not checked for being negative
-                source = np.int64(job.sources[np.uint64(job.rows[block, r]), column])
-                _copy_line(target + 64 * r, zeros if source < 0 else start + source * row_bytes, size)
-            target += STEP_BYTES
     return steps
+
+
+@kernel
+def _gather_step(job: Job, block: int, step: Int64, target: int) -> None:
+    """Copy what the rows of a block have for one step to `target`."""
+    zeros = np.int64(job.zero_row.ctypes.data)
+    column, start, row_bytes, size = np.uint64(step[0]), step[1], step[2], step[3]
+    for r in range(np.uint64(ROWS)):  # unsigned indices are not checked for being negative
+        source = np.int64(job.sources[np.uint64(job.rows[block, r]), column])
+        _copy_line(target + 64 * np.int64(r), zeros if source < 0 else start + source * row_bytes, size)
