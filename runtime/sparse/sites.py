@@ -176,33 +176,31 @@ def _look_up_windows(
                 if 0 <= row < height:
                     for rank in range(row_ptr[row], row_ptr[row + 1]):
                         line[cols[rank] + pad] = rank
-        for ky in range(kernel):
-            line, tap = lines[(top + ky + kernel) % kernel], first_tap + ky * kernel
-            if kernel == 3:  # unrolled: nearly all layers
-                _look_up_three(line, out_cols[first:last], stride, tap, neighbours[first:last], masks[first:last])
-            else:
-                for o in range(first, last):
-                    for kx in range(kernel):
-                        rank = line[stride * out_cols[o] + kx]
-                        neighbours[o, tap + kx] = rank
-                        masks[o] |= np.uint64(rank >= 0) << np.uint64(tap + kx)
+        if kernel == 3:  # unrolled: nearly all layers
+            slot = (top + kernel) % kernel
+            above, level, below = lines[slot], lines[(slot + 1) % 3], lines[(slot + 2) % 3]
+            for o in range(first, last):
+                col = np.uint64(stride * out_cols[o])
+                found = _look_up_three(above, col, neighbours, o, first_tap)
+                found |= _look_up_three(level, col, neighbours, o, first_tap + 3) << np.uint64(3)
+                found |= _look_up_three(below, col, neighbours, o, first_tap + 6) << np.uint64(6)
+                masks[o] |= found << np.uint64(first_tap)
+        else:
+            for o in range(first, last):
+                for tap in range(kernel * kernel):
+                    line = lines[(top + tap // kernel + kernel) % kernel]
+                    rank = line[stride * out_cols[o] + tap % kernel]
+                    neighbours[o, first_tap + tap] = rank
+                    masks[o] |= np.uint64(rank >= 0) << np.uint64(first_tap + tap)
 
 
 @kernel
-def _look_up_three(
-    line: Int32, out_cols: Int32, stride: int, tap: int, neighbours: Int32, masks: Masks
-) -> None:
-    """Fill in three taps in a row from one line."""
-    first, shift = np.uint64(tap), np.uint64(tap)  # unsigned indices are not checked for being negative
-    one, two = np.uint64(1), np.uint64(2)
-    for o in range(np.uint64(out_cols.size)):
-        col = np.uint64(stride * out_cols[o])
-        a, b, c = line[col], line[col + one], line[col + two]
-        neighbours[o, first] = a
-        neighbours[o, first + one] = b
-        neighbours[o, first + two] = c
-        found = np.uint64(a >= 0) | np.uint64(b >= 0) << one | np.uint64(c >= 0) << two
-        masks[o] |= found << shift
+def _look_up_three(line: Int32, col: np.uint64, neighbours: Int32, output: int, tap: int) -> np.uint64:
+    """Fill in three taps in a row; return their bits. Unsigned indices are not checked for being negative."""
+    row, first, one, two = np.uint64(output), np.uint64(tap), np.uint64(1), np.uint64(2)
+    a, b, c = line[col], line[col + one], line[col + two]
+    neighbours[row, first], neighbours[row, first + one], neighbours[row, first + two] = a, b, c
+    return np.uint64(a >= 0) | np.uint64(b >= 0) << one | np.uint64(c >= 0) << two
 
 
 def list_children(active: ActiveSet, stride: int) -> tuple[ActiveSet, Int32, Int32]:
