@@ -304,6 +304,10 @@ def rank_inputs(united: ActiveSet, inputs: tuple[ActiveSet, ...], width: int) ->
     masks = np.zeros(united.cols.size, np.uint64)
     line = np.empty(width, np.int32)
     for column, part in enumerate(inputs):
+        if part.matches(united.row_ptr, united.cols):
+            ranks[:, column] = np.arange(united.cols.size)
+            masks |= np.uint64(1 << column)
+            continue
         _mark_ranks(united.row_ptr, united.cols, part.row_ptr, part.cols, column, line, ranks, masks)
     return ranks, masks
 
