@@ -118,7 +118,8 @@ def _find_threshold(keys: Keys, count: int) -> tuple[np.uint64, int]:
     """Return the `count`-th largest key, and how many keys equal to it are wanted at most."""
     if count == 0:
         return np.uint64(0xFFFFFFFFFFFFFFFF), 0
-    rivals, size, left = keys.copy(), keys.size, count  # the threshold is the `left`-th largest of rivals[:size]
+    rivals, size = keys.copy(), keys.size
+    left = count  # the threshold is the `left`-th largest of rivals[:size]
     low = np.uint64((1 << _DIGIT_BITS) - 1)
     highest, shift = np.uint64(keys.max()), np.uint64(0)
     while highest >> shift > low:

@@ -2,11 +2,12 @@
 
 A tile register holds 16 rows of 64 bytes. The loop nest over one block of 32 output rows:
 
-    for tap in the block's mask, for each 64 of its input channels:      one step
-        gathered[step][r] = those channels of the row under that tap, or zeros      (32 rows of 64 bytes)
     for panel of 32 output channels:
         sums (4 tiles, 32 × 32 int32) = bias
-        for step: load 2 tiles of gathered rows and 2 of weights, 4 × multiply        (tdpbusd: uint8 × int8)
+        for tap in the block's mask, for each 64 of its input channels:      one step
+            for the first panel, one step ahead:
+                gathered[step][r] = those channels of the row under that tap, or zeros      (32 rows of 64 bytes)
+            load 2 tiles of gathered rows and 2 of weights, 4 × multiply        (tdpbusd: uint8 × int8)
         store the sums, finish them row by row as the other forms do
 
 Rows must be gathered here, since a tile is loaded from rows at one distance; it is done once for all panels.
@@ -27,11 +28,13 @@ from .plan import Int64
 
 ROWS = 32  # output rows and channels of a block and panel
 STEP_BYTES = ROWS * 64  # of gathered rows per step
+STEP_FIELDS = (
+    5  # int64 per step: column of its ranks, address of input row 0, bytes per row, bytes read, weights
+)
 
+_COLUMN, _START, _ROW_BYTES, _SIZE, _WEIGHTS = range(STEP_FIELDS)
+_RING = 4  # steps kept gathered where one panel reads them; few stay in the L1 cache
 _REQUANTISE = int(Finish.REQUANTISE)
-STEP_FIELDS = 5
-_WEIGHTS = 4
-_RING = 4
 _SUMS_BYTES = 4 * ROWS * ROWS
 _TILE_BYTES = 1024
 _SUM_TILES, _ROW_TILES, _WEIGHT_TILES = (0, 1, 2, 3), (4, 5), (6, 7)
@@ -201,7 +204,7 @@ def convolve_by_tiles(job: Job, first_block: int, last_block: int, room: Bytes, 
 
     Args:
         room: for the gathered rows of all steps of a block and the sums of two panels, see `count_room`.
-        program: (steps, STEP_FIELDS) int64 room for what each step of the block reads.
+        program: (steps, STEP_FIELDS) int64 room for what each step of a block reads.
     """
     gathered = (room.ctypes.data + 63) // 64 * 64
     sums = gathered + STEP_BYTES * program.shape[0]
@@ -214,19 +217,19 @@ def convolve_by_tiles(job: Job, first_block: int, last_block: int, room: Bytes, 
     for block in range(first_block, last_block):
         steps = _list_steps(job, block, program)
         turns = max(steps, 1)
-        ready = 0
+        ready = 0  # steps that are gathered
         for panel in range(count + 1):
-            # The rows of the panel before are finished between the steps of this one, which leave the vector
-            # unit idle; the last turn has no steps.
+            # Between the steps of this panel, which leave the vector unit idle, the next step is gathered and the
+            # rows of the panel before are finished; the last turn has no steps.
             weights = job.panels.ctypes.data + job.panel_ptr[panel] * channel_bytes
             if panel < count:
                 _start_sums(job.bias.ctypes.data + 4 * job.panel_ptr[panel])
             first = job.panel_ptr[max(panel - 1, 0)]
             before = sums + _SUMS_BYTES * ((panel + 1) & 1)
-            inside = min(ROWS, row_bytes // item - first)  # channels of the panel
+            inside = min(ROWS, row_bytes // item - first)  # channels of the panel before
             r = 0 if panel > 0 else ROWS
             for step in range(turns):
-                while ready < min(step + 2, steps):  # one step ahead
+                while ready < min(step + 2, steps):
                     _gather_step(job, block, program[ready], gathered + STEP_BYTES * (ready % slots))
                     ready += 1
                 if panel < count and step < steps:
@@ -250,10 +253,10 @@ def _list_steps(job: Job, block: int, program: Int64) -> int:
         if (job.masks[block] >> np.uint64(tap)) & np.uint64(1):
             row_bytes = job.tap_table[tap, 1]
             for offset in range(0, row_bytes, 64):
-                program[steps, 0] = tap if job.source_step else 0
-                program[steps, 1] = job.tap_table[tap, 0] + offset
-                program[steps, 2] = row_bytes
-                program[steps, 3] = min(row_bytes - offset, 64)
+                program[steps, _COLUMN] = tap if job.source_step else 0
+                program[steps, _START] = job.tap_table[tap, 0] + offset
+                program[steps, _ROW_BYTES] = row_bytes
+                program[steps, _SIZE] = min(row_bytes - offset, 64)
                 program[steps, _WEIGHTS] = job.tap_table[tap, 3] + offset // 4
                 steps += 1
     return steps
@@ -263,7 +266,7 @@ def _list_steps(job: Job, block: int, program: Int64) -> int:
 def _gather_step(job: Job, block: int, step: Int64, target: int) -> None:
     """Copy what the rows of a block have for one step to `target`."""
     zeros = np.int64(job.zero_row.ctypes.data)
-    column, start, row_bytes, size = np.uint64(step[0]), step[1], step[2], step[3]
+    column, start, row_bytes, size = np.uint64(step[_COLUMN]), step[_START], step[_ROW_BYTES], step[_SIZE]
     for r in range(np.uint64(ROWS)):  # unsigned indices are not checked for being negative
         source = np.int64(job.sources[np.uint64(job.rows[block, r]), column])
         _copy_line(target + 64 * np.int64(r), zeros if source < 0 else start + source * row_bytes, size)

@@ -27,6 +27,7 @@ _MANY_REGISTERS = 16  # lanes from which a CPU has 32 vector registers (AVX-512)
 
 Bytes = npt.NDArray[np.uint8]
 
+
 @dataclass(frozen=True)
 class Peak:
     """The rate of one instruction on `threads` cores.
