@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from ...runtime.errors import ColonnadeError, UsageError
-from . import bench, convert, detect, doctor, evaluate, quantize, simulate, train, warmup
+from . import bench, convert, detect, doctor, evaluate, profile, quantize, simulate, train, warmup
 from .streams import forgiving_streams
 from .terminal import show_error
 
@@ -27,6 +27,7 @@ Examples:
   colonnade simulate --sensor hdl64e street/      labelled synthetic frames
   colonnade eval --model default street/          how good is it there?
   colonnade quantize my-model/ --frames drive.mcap -o my-model-int8/   its int8 form
+  colonnade profile drive.mcap --html page.html   how fast would an accelerator be?
   colonnade doctor drive.mcap                     what does not fit the model?
 
 \b
@@ -74,6 +75,7 @@ app.command("simulate")(simulate.simulate)
 app.command("train")(train.train)
 app.command("quantize")(quantize.quantize)
 app.add_typer(bench.app, name="bench")
+app.command("profile")(profile.profile)
 app.command("doctor")(doctor.doctor)
 app.command("warmup")(warmup.warmup)
 
