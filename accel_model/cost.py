@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Literal
 
@@ -87,11 +88,13 @@ class LayerCost:
 
     Attributes:
         cycles: from its start until all is stored.
-        busy: cycles that each unit works, in the order of the units' first appearance; no unit more than `cycles`.
+        busy: cycles that each unit works; a mapper that worked ahead of the layer counts for it, so that it alone may
+            exceed `cycles`.
         limit: the unit whose work bounds the layer.
         tiling: how it was cut.
         actions: what happened how often.
         gather_conflicts, scatter_conflicts: cycles lost to bank conflicts, counted on the real indices.
+        exposed_mapping: cycles that the layer waited for a mapper that does not stream.
         events: when the units worked; those of one unit do not overlap, and their durations add up to `busy`.
     """
 
@@ -102,7 +105,8 @@ class LayerCost:
     actions: ActionCounts
     gather_conflicts: int = 0
     scatter_conflicts: int = 0
-    events: tuple[Event, ...] = ()
+    exposed_mapping: int = 0
+    events: Sequence[Event] = ()
 
     def busy_cycles(self, unit: Unit) -> int:
         """Cycles that a unit works; 0 for one that the accelerator does not have."""
