@@ -243,11 +243,15 @@ def _read_traces(path: Path, limit: int) -> Iterator[tuple[Workload, Iterator[Tr
     """Yield what a file of traces holds."""
     from ...runtime.trace_files import load_traces
     from ..profile.runs import Workload
-    from ..profile.traces import TracedFrame
+    from ..profile.traces import FRAME, TracedFrame
 
     traces = load_traces(path)[:limit]
-    named = (TracedFrame(f"{number}: {trace.name}", trace) for number, trace in enumerate(traces, start=1))
-    model = ", ".join(dict.fromkeys(trace.name.split(", frame ")[0] for trace in traces))
+    names = [trace.name.rpartition(FRAME) for trace in traces]
+    model = ", ".join(dict.fromkeys(model or frame for model, _, frame in names))
+    named = (
+        TracedFrame(frame if model else str(number), trace)
+        for number, (trace, (model, _, frame)) in enumerate(zip(traces, names, strict=True), start=1)
+    )
     yield Workload(path.name, model, "traced earlier"), named, len(traces)
 
 

@@ -108,23 +108,20 @@ def _list_quantiles(values: Quantiles, form: str) -> tuple[str, ...]:
 
 def _print_comparisons(profile: Profile) -> None:
     rows = [
-        (
-            comparison.other,
-            *_list_conditions(run),
-            *_list_ratios(comparison),
-            _word_band(run.spread.energy_mj),
-        )
+        (comparison.other, *_list_conditions(run), *_list_ratios(comparison))
         for comparison, run in zip(profile.comparisons, profile.others, strict=True)
     ]
     print(
-        f"\n{profile.design.spec.name} beside other designs; sums: ratio of sums, ratios: mean of the frames' ratios"
+        f"\n{profile.design.spec.name} beside other designs; sums: ratio of sums, mean: mean of the frames' ratios"
     )
-    head = ("than", "clock, memory", "faster: sums", "ratios", "less energy: sums", "ratios", "its mJ, mean")
-    terminal.show_table(head, rows, names=2)
+    head = ("than", "MHz", "GB/s", "its ms", "its mJ", "faster, sums", "mean", "less energy, sums", "mean")
+    terminal.show_table(head, rows)
 
 
-def _list_conditions(run: DesignRun) -> tuple[str]:
-    return (f"{run.spec.clock_mhz:,g} MHz, {run.spec.dram.bandwidth_gb_per_s:g} GB/s",)
+def _list_conditions(run: DesignRun) -> tuple[str, ...]:
+    spec, spread = run.spec, run.spread
+    clock, bandwidth = f"{spec.clock_mhz:,g}", f"{spec.dram.bandwidth_gb_per_s:g}"
+    return clock, bandwidth, f"{spread.milliseconds.mean:,.3f}", f"{spread.energy_mj.nominal:,.3f}"
 
 
 def _list_ratios(comparison: Comparison) -> tuple[str, ...]:

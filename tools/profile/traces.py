@@ -21,6 +21,7 @@ from .host_energy import EnergyMeter
 
 STANDARD = "standard"
 OPENING = f'{{"format": "{FORMAT}"'  # of a file of traces
+FRAME = ", frame "  # between the names of model and frame in the name of a trace
 _FRAME, _NETWORK = "points to boxes", "the network alone, on the frame's pillars with random features"
 
 
@@ -133,7 +134,7 @@ def trace_frames(frames: Iterable[Frame], tracer: Tracer, meter: EnergyMeter) ->
         trace = tracer.trace(frame.points)
         if meter.is_able:
             meter.measure(lambda points=frame.points: tracer.run(points))  # type: ignore[misc]
-        yield TracedFrame(frame.frame_id, replace(trace, name=f"{trace.name}, frame {frame.frame_id}"))
+        yield TracedFrame(frame.frame_id, replace(trace, name=f"{trace.name}{FRAME}{frame.frame_id}"))
 
 
 def forget_cells(trace: Trace) -> Trace:
