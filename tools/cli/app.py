@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from ...runtime.errors import ColonnadeError, UsageError
-from . import bench, convert, detect, doctor, evaluate, profile, quantize, simulate, train, warmup
+from . import bench, convert, detect, doctor, evaluate, explore, profile, quantize, simulate, train, warmup
 from .streams import forgiving_streams
 from .terminal import show_error
 
@@ -76,6 +76,7 @@ app.command("train")(train.train)
 app.command("quantize")(quantize.quantize)
 app.add_typer(bench.app, name="bench")
 app.command("profile")(profile.profile)
+app.command("explore")(explore.explore)
 app.command("doctor")(doctor.doctor)
 app.command("warmup")(warmup.warmup)
 

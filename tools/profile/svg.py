@@ -56,7 +56,7 @@ def _list_steps(low: float, high: float) -> tuple[float, ...]:
 
 def _list_powers(low: float, high: float) -> tuple[float, ...]:
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    for factors in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9)):
+    for factors in ((1,), (1, 3), (1, 2, 5), (1, 2, 3, 5, 7), (1, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9)):
         ticks = tuple(f * 10.0**d for d in decades for f in factors if low <= f * 10.0**d <= high)
         if len(ticks) >= 3:
             break
@@ -101,15 +101,17 @@ def mark(tip: str, name: str, **attributes: object) -> str:
     )
 
 
-def picture(title: str, description: str, height: int, body: Sequence[str], **attributes: object) -> str:
-    """Return a chart of any width and a height in pixels, with a title and a description for who cannot see it."""
+def picture(
+    title: str, description: str, height: int, body: Sequence[str], width: str = "100%", **attributes: object
+) -> str:
+    """Return a chart of a height in pixels, with a title and a description for who cannot see it."""
     return element(
         "svg",
         element("title", escape(title)),
         element("desc", escape(description)),
         *body,
         role="img",
-        width="100%",
+        width=width,
         height=height,
         **attributes,
     )
