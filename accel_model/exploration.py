@@ -147,7 +147,7 @@ def _check_count(path: str | Path, content: Mapping[str, object], key: str) -> i
     least = 1 if key == "sample" else 0
     if value is not None and (type(value) is not int or value < least):
         raise ConfigError(f"{path}: '{key}' must be a whole number from {least}, got {value!r}")
-    return value  # type: ignore[return-value]
+    return value
 
 
 def _check_size(path: str | Path, space: Space) -> None:
@@ -183,7 +183,7 @@ def hash_inputs(base: Spec, traces: Sequence[Trace]) -> str:
 
 def _find_point(space: Space, number: int, common: str) -> Point:
     values: list[tuple[str, Value]] = []
-    for key, choices in reversed(space.values.items()):
+    for key, choices in reversed(list(space.values.items())):
         number, place = divmod(number, len(choices))
         values.append((key, choices[place]))
     values.reverse()

@@ -72,7 +72,7 @@ class ResultLog:
             point = Point(str(entry["key"]), tuple(entry["values"].items()))
             if entry["problem"] is not None:
                 return PointResult(point, problem=str(entry["problem"]))
-            return PointResult(point, *(float(entry[name]) for name in _FIGURES))
+            return PointResult(point, **{name: float(entry[name]) for name in _FIGURES})  # type: ignore[arg-type]
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ConfigError(f"{self._path}, line {number}: damaged; remove the line to go on") from error
 
