@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 EXIT_SKIPPED, EXIT_INTERRUPTED = 3, 130
 LOG, TABLE, REPORT, CHART = "points.jsonl", "points.csv", "exploration.json", "front.svg"
-_MOST_ROWS = 40  # of the front on the terminal
+_MOST_ROWS = 25  # of the front on the terminal
 
 
 def explore(
@@ -219,19 +219,26 @@ def _list_facts(
 
 
 def _print_front(front: Sequence[PointResult]) -> None:
-    keys = [key for key, _ in front[0].point.values]
     rows = [
         (
             *(str(value) for _, value in result.point.values),
             f"{result.milliseconds:,.3f}",
-            f"{result.millijoules:,.3f}",
-            f"{result.low_mj:.3g} to {result.high_mj:.3g}",
+            f"{result.millijoules:,.2f}",
+            f"{result.low_mj:,.2f}",
+            f"{result.high_mj:,.2f}",
             f"{result.area_mm2:.2f}",
             f"{result.utilisation:.0%}",
         )
         for result in front[:_MOST_ROWS]
     ]
     print("\nPareto front of latency, energy and area")
-    terminal.show_table((*keys, "ms", "mJ", "mJ band", "mm2", "used"), rows, names=len(keys))
+    names = _shorten_keys([key for key, _ in front[0].point.values])
+    terminal.show_table((*names, "ms", "mJ", "low", "high", "mm2", "used"), rows, names=0)
     if len(front) > _MOST_ROWS:
         print(f"and {len(front) - _MOST_ROWS:,} more in {TABLE}")
+
+
+def _shorten_keys(keys: Sequence[str]) -> list[str]:
+    """Return the last part of each key, or all of it where two end alike."""
+    ends = [key.rpartition(".")[2] for key in keys]
+    return [end if ends.count(end) == 1 else key for key, end in zip(keys, ends, strict=True)]

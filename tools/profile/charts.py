@@ -33,6 +33,18 @@ UNIT_NAMES: dict[Unit, str] = {
     "dram": "DRAM",
     "nonlinear": "operators",
 }
+COMPONENT_NAMES = {
+    "mac": "multipliers",
+    "array": "idle elements, registers",
+    "input_sram": "input buffer",
+    "weight_sram": "weight buffer",
+    "psum_sram": "partial sums",
+    "output_sram": "output buffer",
+    "rules": "rules",
+    "nonlinear": "operators",
+    "dram": "main memory",
+    "leakage": "leakage",
+}
 _LABELLED = 5  # layers that the roofline names: those that take the most cycles
 
 
@@ -167,7 +179,10 @@ def _draw_point(layer: LayerReport, place: tuple[float, float], *, is_named: boo
 
 def draw_energy(report: Report) -> str:
     """Return a bar per component: nominal energy, and a thin line from its low to its high."""
-    parts = [(part.component, part.picojoules * 1e-9) for part in add_components(report)]
+    parts = [
+        (COMPONENT_NAMES.get(part.component, part.component), part.picojoules * 1e-9)
+        for part in add_components(report)
+    ]
     parts = sorted((part for part in parts if part[1].high), key=lambda part: -part[1].nominal)
     scale = fit_from_zero(band.high for _, band in parts)
     total = report.energy_mj

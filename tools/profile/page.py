@@ -195,20 +195,9 @@ def _write_layers(profile: Profile) -> str:
     )
     head += ("SRAM bytes", "DRAM bytes", "µJ")
     rows = [_list_layer(layer) for layer in report.layers]
-    total = (
-        "all",
-        "",
-        "",
-        "",
-        "",
-        shorten(report.macs),
-        f"{report.cycles:,}",
-        f"{report.utilisation:.0%}",
-        "",
-        "",
-    )
+    sums = (shorten(report.macs), f"{report.cycles:,}", f"{report.utilisation:.0%}", "", "")
     moved = (shorten(report.actions.sram_bytes), shorten(report.actions.dram_bytes))
-    rows.append((*total, *moved, _format_band(report.energy_band_mj * 1e3)))
+    rows.append(("all", "", "", "", "", *sums, *moved, _format_band(report.energy_band_mj * 1e3)))
     body = f"<details><summary>Table of the layers</summary>{_table(head, rows, has_total=True)}</details>"
     return _section("Layers", "", body)
 
