@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from ...accel_model.exploration import PointResult
 from .page_style import CHARTS, COLOURS
-from .svg import Scale, draw_axes, element, fit_log, mark, percent, picture, plot_area
+from .svg import Scale, draw_axes, element, fit_log, mark, percent, picture, plot_area, text
 
 OPENING = '<svg xmlns="http://www.w3.org/2000/svg"'  # of every such file
 _WIDTH, _HEIGHT = "860", 560
@@ -29,6 +29,8 @@ def draw_front(results: Sequence[PointResult], front: Sequence[PointResult]) -> 
         f"{len(able)} designs, {len(front)} of them on the front of latency, energy and area: the coloured ones. "
         "A dot is as large as the area proxy of its design."
     )
+    heading = f"{len(able):,} designs; in colour the {len(front):,} on the front of latency, energy and area proxy (size)"
+    body.append(text(heading, 1, 0, anchor="end", dy="-10", class_="label"))
     style = element("style", COLOURS + CHARTS + _BACKGROUND)
     chart = picture("Designs", words, _HEIGHT, [style, plot_area(body)], _WIDTH, class_="page")
     return chart.replace("<svg", OPENING, 1) + "\n"

@@ -194,7 +194,7 @@ def _write_layers(profile: Profile) -> str:
         "limit",
     )
     head += ("SRAM bytes", "DRAM bytes", "µJ")
-    rows = [_list_layer(layer) for layer in report.layers]
+    rows: list[tuple[str, ...]] = [_list_layer(layer) for layer in report.layers]
     sums = (shorten(report.macs), f"{report.cycles:,}", f"{report.utilisation:.0%}", "", "")
     moved = (shorten(report.actions.sram_bytes), shorten(report.actions.dram_bytes))
     rows.append(("all", "", "", "", "", *sums, *moved, _format_band(report.energy_band_mj * 1e3)))
