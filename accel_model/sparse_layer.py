@@ -333,7 +333,8 @@ def _plan_transposed(
 def _last_used(folds: NDArray[np.int64]) -> NDArray[np.intp]:
     """Return per tile the last tap with work."""
     from_end: NDArray[np.intp] = np.argmax(folds[:, ::-1] > 0, axis=1)
-    return folds.shape[1] - 1 - from_end
+    last: NDArray[np.intp] = folds.shape[1] - 1 - from_end
+    return last
 
 
 def _count_stored(job: SparseJob, tiles: ActiveTiles) -> NDArray[np.int64]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ...detector.evaluate.kitti_labels import read_kitti_calibration
 from ...detector.io import open_recording
 from ...detector.standard import GEOMETRY, SHAPE
 from ...runtime.errors import RecordingError, UsageError
 
+Points = npt.NDArray[np.floating[Any]]
+_KITTI_IMAGE = (1242, 375)  # [px] of the left colour camera
 _SENSOR_HEIGHT = 1.73  # [m] above the ground, from which the geometry measures; the KITTI car's
 
 
@@ -33,7 +36,12 @@ class EngineFrame:
 
 
 def read_frames(
-    recording: Path, *, names: Collection[str] = (), limit: int = 1, **options: Any
+    recording: Path,
+    *,
+    names: Collection[str] = (),
+    limit: int = 1,
+    crop: Callable[[str, Points], Points] | None = None,
+    **options: Any,
 ) -> tuple[EngineFrame, ...]:
     """Return frames of a recording: those that are named, or the first `limit`.
 
@@ -41,6 +49,7 @@ def read_frames(
         recording: file or folder.
         names: frame ids; empty for the first frames.
         limit: how many, where none are named.
+        crop: keeps the points of a frame that count, given its id and its points; all without it.
         options: what to know of the recording, as `open_recording` takes it.
 
     Raises:
@@ -53,13 +62,14 @@ def read_frames(
         for frame in opened:
             if names and frame.frame_id not in missing:
                 continue
-            coords = find_pillars(frame.points)
+            points = frame.points if crop is None else crop(frame.frame_id, frame.points)
+            coords = find_pillars(points)
             if not len(coords):
                 raise RecordingError(
                     f"{recording}: frame {frame.frame_id} has no points in the range of the standard network, "
                     f"x {GEOMETRY.x_min} to {GEOMETRY.x_max} m, y {GEOMETRY.y_min} to {GEOMETRY.y_max} m"
                 )
-            found.append(EngineFrame(frame.frame_id, len(frame.points), coords))
+            found.append(EngineFrame(frame.frame_id, len(points), coords))
             missing.discard(frame.frame_id)
             if names and not missing:
                 break
@@ -70,7 +80,7 @@ def read_frames(
     return tuple(found)
 
 
-def find_pillars(points: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.int32]:
+def find_pillars(points: Points) -> npt.NDArray[np.int32]:
     """Return the (P, 2) int32 row, column of the pillars that hold a point of the (N, >=3) points, row-major."""
     low = np.array([GEOMETRY.x_min, GEOMETRY.y_min, GEOMETRY.z_min - _SENSOR_HEIGHT])
     high = np.array([GEOMETRY.x_max, GEOMETRY.y_max, GEOMETRY.z_max - _SENSOR_HEIGHT])
@@ -79,6 +89,29 @@ def find_pillars(points: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.int32]
     occupied = np.zeros(SHAPE, bool)
     occupied[np.minimum(rows, SHAPE[0] - 1), np.minimum(columns, SHAPE[1] - 1)] = True
     return np.argwhere(occupied).astype(np.int32)
+
+
+def crop_to_camera(calibrations: Path) -> Callable[[str, Points], Points]:
+    """Return a crop of KITTI frames to what the left colour camera sees, as published figures of this dataset are taken.
+
+    Args:
+        calibrations: folder with a calibration FRAME.txt per frame.
+
+    Raises (when it is called):
+        DatasetError: there is no calibration of a frame, or it is malformed.
+    """
+
+    def crop(name: str, points: Points) -> Points:
+        calibration = read_kitti_calibration(calibrations / f"{name}.txt")
+        places = np.column_stack([points[:, :3], np.ones(len(points))])
+        u, v, depth = calibration.lidar_to_image @ places.T
+        seen = (
+            (depth > 0) & (u >= 0) & (u < _KITTI_IMAGE[0] * depth) & (v >= 0) & (v < _KITTI_IMAGE[1] * depth)
+        )
+        cropped: Points = points[seen]
+        return cropped
+
+    return crop
 
 
 def draw_street(seed: int = 0) -> EngineFrame:

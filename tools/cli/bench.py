@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from . import options, terminal
+from .bench_accelerator import bench_accelerator
 
 if TYPE_CHECKING:
     from ..bench.engine import EnginePlan
@@ -26,6 +27,9 @@ RoundsOption = Annotated[
 ]
 _VARIANTS = ("dense", "dilating", "pruned", "submanifold", "submanifold-2x2")
 _KEEP = 0.5
+
+
+app.command("accelerator")(bench_accelerator)
 
 
 @app.command("detect")
