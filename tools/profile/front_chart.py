@@ -29,7 +29,7 @@ def draw_front(results: Sequence[PointResult], front: Sequence[PointResult]) -> 
         f"{len(able)} designs, {len(front)} of them on the front of latency, energy and area: the coloured ones. "
         "A dot is as large as the area proxy of its design."
     )
-    heading = f"{len(able):,} designs; in colour the {len(front):,} on the front of latency, energy and area proxy (size)"
+    heading = f"{len(able):,} designs; in colour {len(front):,} on the front of latency, energy and area proxy (size)"
     body.append(text(heading, 1, 0, anchor="end", dy="-10", class_="label"))
     style = element("style", COLOURS + CHARTS + _BACKGROUND)
     chart = picture("Designs", words, _HEIGHT, [style, plot_area(body)], _WIDTH, class_="page")

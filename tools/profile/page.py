@@ -150,6 +150,7 @@ def _write_comparison(profile: Profile) -> str:
         "Mean of ratios: the mean over the frames, in which a frame with much to gain counts as any other."
     )
     speed_up, saving = "speed-up, ratio of sums", "energy saving, ratio of sums"
+    speed_up, saving = "speed-up, ratio of sums", "energy saving, ratio of sums"
     head = (
         "design",
         "clock",
@@ -181,19 +182,8 @@ def _list_comparison(run: DesignRun, comparison: Comparison | None) -> tuple[str
 
 def _write_layers(profile: Profile) -> str:
     report = profile.design.shown
-    head = (
-        "layer",
-        "kind",
-        "active in",
-        "out",
-        "rules",
-        "MAC",
-        "cycles",
-        "array used",
-        "dense equivalent",
-        "limit",
-    )
-    head += ("SRAM bytes", "DRAM bytes", "µJ")
+    counts = ("active in", "out", "rules", "MAC", "cycles", "array used", "dense equivalent")
+    head = ("layer", "kind", *counts, "limit", "SRAM bytes", "DRAM bytes", "µJ")
     rows: list[tuple[str, ...]] = [_list_layer(layer) for layer in report.layers]
     sums = (shorten(report.macs), f"{report.cycles:,}", f"{report.utilisation:.0%}", "", "")
     moved = (shorten(report.actions.sram_bytes), shorten(report.actions.dram_bytes))

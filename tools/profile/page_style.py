@@ -30,7 +30,8 @@ svg .label, svg .note { fill: var(--ink); paint-order: stroke; stroke: var(--car
 .mark.point { stroke: var(--card); stroke-width: 1.5; }
 .mark.frame { fill: var(--energy); fill-opacity: .55; }
 .mark.quantile { fill: var(--ink); } .mark.quantile.p99 { fill: var(--dram); }
-.mark.design { fill: var(--soft); fill-opacity: .12; stroke: var(--soft); stroke-opacity: .35; } .mark.best { fill: var(--array); fill-opacity: .7; stroke: var(--card); }
+.mark.design { fill: var(--soft); fill-opacity: .12; stroke: var(--soft); stroke-opacity: .35; }
+.mark.best { fill: var(--array); fill-opacity: .7; stroke: var(--card); }
 svg .band { stroke: var(--ink); stroke-width: 1.25; }
 """
 
