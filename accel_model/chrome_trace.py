@@ -55,7 +55,8 @@ def _list(report: Report, process: int) -> Iterator[dict[str, Any]]:
     for layer in report.layers:
         end = layer.start + layer.cycles
         about = {"limit": layer.cost.limit, "utilisation": layer.utilisation, "rules": layer.rules}
-        yield _block(layer.name, process, _LAYERS, (layer.start, end), clock) | {"args": about}
+        block = _block(layer.name, process, _LAYERS, (layer.start, end), clock)
+        yield block | {"args": block["args"] | about}
         for event in layer.cost.events:
             span = (layer.start + event.start, layer.start + event.end)
             yield _block(f"{layer.name} {event.label}", process, threads[event.unit], span, clock)

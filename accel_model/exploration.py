@@ -16,14 +16,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import yaml
 
 from ..runtime.errors import ColonnadeError, ConfigError
 from ..runtime.trace import Trace
 from .area import estimate_area_mm2
 from .simulate import simulate
 from .spec import Spec
-from .spec_files import change_values, load_spec
+from .spec_files import change_values, load_spec, read_yaml
 
 Value = bool | int | float | str
 OBJECTIVES = ("milliseconds", "millijoules", "area_mm2")
@@ -91,13 +90,13 @@ def load_space(path: str | Path) -> Space:
         ConfigError: the file cannot be read, or a key or value does not describe a space; the message names it.
     """
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        content = read_yaml(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is no text"
         raise ConfigError(f"{path}: cannot be read: {reason}; name a YAML file") from error
-    except (yaml.YAMLError, RecursionError) as error:
-        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict) or not {"base", "values"} <= content.keys():
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    if not {"base", "values"} <= content.keys():
         raise ConfigError(
             f"{path}: must hold 'base', the name of a preset or a file, and 'values', lists by key"
         )
