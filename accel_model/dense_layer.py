@@ -54,6 +54,16 @@ def find_gemm(layer: LayerRecord) -> Gemm:
     return Gemm(height * width, layer.kernel**2, layer.in_channels, layer.out_channels)
 
 
+def find_work(layer: LayerRecord) -> Work:
+    """Return a layer on full grids as its product and the window that a position reads."""
+    gemm = find_gemm(layer)
+    if layer.kind == "transposed" or (layer.kernel == 1 and layer.stride == 1):
+        line = (gemm.positions, 1)  # positions know no neighbours: tiles of any length
+        return Work(gemm, 1, 1, 0, line, line)
+    padding = 0 if layer.kernel == 2 else layer.kernel // 2
+    return Work(gemm, layer.kernel, layer.stride, padding, layer.in_shape, layer.out_shape)
+
+
 def count_dense_cycles(layer: LayerRecord, spec: Spec) -> int:
     """Return cycles of the array alone on a layer's full grids: all partial sums in reach, main memory free.
 
@@ -85,7 +95,7 @@ def cost_dense_layer(layer: LayerRecord, spec: Spec) -> LayerCost:
     Raises:
         ConfigError: a buffer holds no tile at all; names it.
     """
-    return _cost_work(_find_work(layer), Machine.of(spec))
+    return _cost_work(find_work(layer), Machine.of(spec))
 
 
 def cost_encoder(encoder: EncoderRecord, spec: Spec) -> LayerCost:
@@ -102,15 +112,6 @@ def cost_encoder(encoder: EncoderRecord, spec: Spec) -> LayerCost:
         ConfigError: a buffer holds no tile at all; names it.
     """
     return _cost_encoder(encoder, Machine.of(spec))
-
-
-def _find_work(layer: LayerRecord) -> Work:
-    gemm = find_gemm(layer)
-    if layer.kind == "transposed" or (layer.kernel == 1 and layer.stride == 1):
-        line = (gemm.positions, 1)  # positions know no neighbours: tiles of any length
-        return Work(gemm, 1, 1, 0, line, line)
-    padding = 0 if layer.kernel == 2 else layer.kernel // 2
-    return Work(gemm, layer.kernel, layer.stride, padding, layer.in_shape, layer.out_shape)
 
 
 @lru_cache(maxsize=128)
@@ -224,7 +225,7 @@ def _cost_encoder(encoder: EncoderRecord, machine: Machine) -> LayerCost:
 
 
 def _count_encoder_tiles(encoder: EncoderRecord, machine: Machine) -> int:
-    """Return the fewest equal tiles that fit halves of the input and output buffers; the weights stay."""
+    """Return how many equal tiles fit halves of the input and output buffers; the weights stay."""
     item, sram = machine.element_bytes, machine.sram
     features = encoder.point_features + encoder.pillar_features
     weights = machine.count_weight_bytes(features * encoder.channels)
@@ -232,10 +233,8 @@ def _count_encoder_tiles(encoder: EncoderRecord, machine: Machine) -> int:
     require_room("weight_kib", sram.weight_kib, weights, "the encoder's weights", halves=1)
     require_room("input_kib", sram.input_kib, features * item, "a point and its pillar", halves=2)
     require_room("output_kib", sram.output_kib, pillar, "a pillar", halves=2)
-    # A half holds floor(half / bytes of one) of a kind even if the other kind takes its whole share of the tile.
     values = encoder.points * encoder.point_features + encoder.pillars * encoder.pillar_features
-    rounding = features * item  # a tile may hold one point and one pillar more than its share
-    room = max(machine.input_half - rounding, 1)
+    room = max(machine.input_half - features * item, 1)  # a tile may hold one of each more than its share
     by_input = -(-values * item // room)
     by_output = -(-encoder.pillars // (machine.output_half // pillar))
     return max(1, min(max(by_input, by_output), encoder.points))

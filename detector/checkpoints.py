@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as parse_tensors
 from safetensors.numpy import save as serialise_tensors
 
+from ..runtime.checks import check_path
 from ..runtime.errors import ModelError
+from ..runtime.files import making_folder, replace_file
 from ..runtime.quant import LARGEST_INT32, largest_sum
 from .architecture import Layer
 from .encoder import EncoderWeights
@@ -54,18 +55,6 @@ class Checkpoint:
     encoder_step: float | None = None
 
 
-def _replace_file(path: Path, content: bytes) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
 def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
     """Write the model folder; the hash in the manifest is computed here.
 
@@ -74,9 +63,9 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
     """
     content = serialise_tensors(dict(_name_tensors(checkpoint)))
     description = describe_manifest(checkpoint.manifest, hashlib.sha256(content).hexdigest())
-    folder.mkdir(parents=True, exist_ok=True)
-    _replace_file(folder / WEIGHTS, content)
-    _replace_file(folder / MANIFEST, yaml.safe_dump(description, sort_keys=False, width=110).encode())
+    with making_folder(folder):
+        replace_file(folder / WEIGHTS, content)
+        replace_file(folder / MANIFEST, yaml.safe_dump(description, sort_keys=False, width=110).encode())
 
 
 def _name_tensors(checkpoint: Checkpoint) -> Iterator[tuple[str, NDArray[Any]]]:
@@ -104,13 +93,14 @@ def find_model(name_or_path: str | Path) -> Path:
     """Return the folder of a model: a path to one, or the name of one that comes with the package.
 
     Raises:
+        UsageError: it is neither text nor a path.
         ModelError: there is no such model.
     """
-    path = Path(name_or_path)
-    if (path / MANIFEST).is_file():
-        return path
-    if (MODELS / str(name_or_path) / MANIFEST).is_file():
-        return MODELS / str(name_or_path)
+    path = check_path("the model", name_or_path)
+    for folder in (path, MODELS / path):
+        with suppress(OSError, ValueError):  # no file can be called so
+            if (folder / MANIFEST).is_file():
+                return folder
     known = ", ".join(sorted(p.parent.name for p in MODELS.glob(f"*/{MANIFEST}"))) or "none"
     raise ModelError(
         f"no model '{name_or_path}': neither a folder with a {MANIFEST} nor the name of an embedded model ({known})"

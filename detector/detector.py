@@ -10,6 +10,7 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
+from ..runtime.checks import check_array, check_choice, check_instance, check_number
 from ..runtime.errors import ModelError, UsageError
 from ..runtime.memory import keep_heap_steady
 from ..runtime.sparse import HAS_FAST_INT8, PillarGrid
@@ -58,7 +59,7 @@ class Detector:
     """
 
     def __init__(self, checkpoint: Checkpoint, *, threads: int | None = None) -> None:
-        self.manifest: Manifest = checkpoint.manifest
+        self.manifest: Manifest = check_instance("checkpoint", checkpoint, Checkpoint).manifest
         self.threads = resolve_threads(threads)
         keep_heap_steady()
         self._encoder, self._encoder_step = checkpoint.encoder, checkpoint.encoder_step
@@ -117,9 +118,10 @@ class Detector:
     ) -> tuple[Detections, StageTimes]:
         """As `detect`, with the wall time of each stage; `recorder` is told of every layer."""
         cloud = _check_points(points)
-        threshold = self.default_score if score is None else score
+        threshold = self.default_score if score is None else check_number("score", score)
         if not 0.0 <= threshold <= 1.0:
             raise UsageError(f"score must lie in 0..1, got {score}")
+        ground = None if ground is None else check_number("ground", ground)
         if ground is not None and not math.isfinite(ground):
             raise UsageError(f"ground must be a height in metres, got {ground}")
         geometry, architecture = self.manifest.geometry, self.manifest.architecture
@@ -130,7 +132,7 @@ class Detector:
             clock.append(perf_counter())
             pillars = pillarise(columns, surface, geometry)
             clock.append(perf_counter())
-            grid = PillarGrid(pillars.row_ptr, pillars.cols, self._encode(pillars), pillars.shape)
+            grid = PillarGrid.assemble(pillars.row_ptr, pillars.cols, self._encode(pillars), pillars.shape)
             clock.append(perf_counter())
             if recorder is not None:
                 recorder.record_encoder(self._describe_encoder(pillars, grid))
@@ -167,13 +169,11 @@ def _has_points(cloud: NDArray[np.float32]) -> bool:
 
 
 def _check_points(points: NDArray[np.floating]) -> NDArray[np.float32]:
-    array = np.asarray(points)
+    array = check_array("points", points)
     if array.ndim != 2 or array.shape[1] < 3:
         raise UsageError(
             f"points must have shape (N, >=3): x, y, z and intensity in columns; got {array.shape}"
         )
-    if array.dtype.kind not in "fiu":
-        raise UsageError(f"points must be numbers, got dtype {array.dtype}")
     with np.errstate(over="ignore"):  # a coordinate too large for float32 becomes inf and is ignored
         if array.dtype == np.float32:  # further columns stay: to cut them off would copy the frame
             return np.require(array, np.float32, ["C", "A", "W"])
@@ -195,10 +195,10 @@ def load(
     Raises:
         ModelError: no such model, a damaged one (or a damaged twin, unless `precision` is "fp32"), or one that there is
             not in this precision.
-        UsageError: an unknown precision or thread count.
+        UsageError: an unknown precision or thread count, or what is neither a name nor a path.
     """
-    if precision is not None and precision not in PRECISIONS:
-        raise UsageError(f"precision must be one of {', '.join(PRECISIONS)}, got '{precision}'")
+    if precision is not None:
+        check_choice("precision", precision, PRECISIONS)
     folder = _choose_folder(find_model(name_or_path), precision)
     return Detector(load_checkpoint(folder), threads=threads)
 

@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ..runtime.checks import check_instance
 from ..runtime.errors import ModelError, UsageError
 from ..runtime.sparse import (
     MOST_TAPS,
@@ -128,6 +129,7 @@ class Network:
         self, grid: PillarGrid
     ) -> Iterator[tuple[Layer, tuple[PillarGrid, ...], Rulebook, PillarGrid]]:
         """Run the layers; yield each with its inputs, its rules and its output."""
+        check_instance("grid", grid, PillarGrid)
         wanted = self.architecture.encoder_channels, np.dtype(np.uint8 if self._integer else np.float32)
         if (grid.channels, grid.features.dtype) != wanted:
             raise UsageError(

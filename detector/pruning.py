@@ -48,7 +48,7 @@ def prune(grid: PillarGrid, count: int) -> PillarGrid:
     # The bits of floats that are not negative order as the floats do.
     keys = measure(grid.features).view(np.uint64)
     row_ptr, ranks = _select_largest(keys, grid.row_ptr, count)
-    return PillarGrid(row_ptr, grid.cols[ranks], grid.features[ranks], grid.shape)
+    return PillarGrid.assemble(row_ptr, grid.cols[ranks], grid.features[ranks], grid.shape)
 
 
 @parallel_kernel

@@ -7,6 +7,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..runtime.checks import check_array, check_choice, check_instance, check_number, check_whole, show
 from ..runtime.errors import UsageError
 from ..runtime.memory import keep_heap_steady
 from ..runtime.quant import quantise_unsigned
@@ -87,6 +88,7 @@ class StandardNetwork:
         return heads, recorder.finish()
 
     def _prepare(self, grid: PillarGrid) -> PillarGrid:
+        check_instance("grid", grid, PillarGrid)
         wanted = np.dtype(np.uint8 if self.precision == "int8" else np.float32)
         found = (grid.shape, grid.channels, grid.features.dtype)
         if found != (SHAPE, CHANNELS, wanted):
@@ -125,17 +127,19 @@ def standard_network(
             draws random ones, of which int8 takes the quantised form.
 
     Raises:
-        UsageError: an unknown variant, precision or thread count, a keep that does not fit, or weights that do not fit
-            the precision or the number of layers.
+        UsageError: an unknown variant, precision or thread count, a negative seed, a keep that does not fit, or weights
+            that do not fit the precision or the number of layers.
         ModelError: a weight has not the shape of its layer, or is not finite.
 
     Source: OpenPCDet kitti_models/pointpillar.yaml; sparse forms as SPADE / PillarAcc (arXiv 2305.07522) names them.
     """
-    _check_precision(precision)
+    check_choice("precision", precision, PRECISIONS)
     architecture = standard_architecture(variant, keep=keep)
+    seed = check_whole("seed", seed, 0)
     given = draw_weights(architecture, seed) if weights is None else weights
-    if len(given) != len(architecture.layers):
-        raise UsageError(f"weights must be {len(architecture.layers)} layers, got {len(given)}")
+    if not isinstance(given, (tuple, list)) or len(given) != len(architecture.layers):
+        got = len(given) if isinstance(given, (tuple, list)) else show(given)
+        raise UsageError(f"weights must be {len(architecture.layers)} layers, got {got}")
     chosen = _choose_weights(architecture, given, precision, dense=variant == "dense")
     return StandardNetwork(architecture, chosen, variant, precision, threads)
 
@@ -151,8 +155,7 @@ def standard_architecture(
     Raises:
         UsageError: an unknown variant, or a keep that does not fit.
     """
-    if variant not in VARIANTS:
-        raise UsageError(f"variant must be one of {', '.join(VARIANTS)}, got {variant!r}")
+    check_choice("variant", variant, VARIANTS)
     kind: Kind = "dilating" if variant in ("dilating", "pruned") else "submanifold"
     entry_kernel = 2 if variant == "submanifold-2x2" else 3
     share = _check_keep(variant, keep)
@@ -195,11 +198,13 @@ def standard_checkpoint(
     Raises:
         UsageError: an unknown variant or precision, "dense", or a keep that does not fit.
     """
+    check_choice("variant", variant, VARIANTS)
     if variant == "dense":
         raise UsageError(
             "a detector runs on the pillars of its frame only; choose a variant other than 'dense'"
         )
-    _check_precision(precision)
+    check_choice("precision", precision, PRECISIONS)
+    seed = check_whole("seed", seed, 0)
     head_channels = len(_CLASSES) + REGRESSION
     architecture = standard_architecture(variant, keep=keep, head_channels=head_channels)
     encoder = draw_encoder(CHANNELS, seed)
@@ -243,18 +248,14 @@ def draw_pillars(coords: ArrayLike, precision: Precision = "fp32", seed: int = 0
     Raises:
         UsageError: an unknown precision, or coordinates outside the grid or named twice.
     """
-    _check_precision(precision)
-    sites = np.asarray(coords)
-    noise = np.random.default_rng(seed).standard_normal((len(sites), CHANNELS), np.float32)
+    check_choice("precision", precision, PRECISIONS)
+    sites = np.atleast_1d(check_array("coords", coords))
+    rng = np.random.default_rng(check_whole("seed", seed, 0))
+    noise = rng.standard_normal((len(sites), CHANNELS), np.float32)
     features: NDArray[np.float32] | NDArray[np.uint8] = np.maximum(noise, 0)
     if precision == "int8":
         features = quantise_unsigned(features, INPUT_STEP)
     return PillarGrid.from_coords(sites, features, SHAPE)
-
-
-def _check_precision(precision: str) -> None:
-    if precision not in PRECISIONS:
-        raise UsageError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
 
 
 def _check_keep(variant: Variant, keep: float | None) -> float | None:
@@ -262,7 +263,7 @@ def _check_keep(variant: Variant, keep: float | None) -> float | None:
         if keep is not None:
             raise UsageError(f"keep is for the variant 'pruned'; leave it out for '{variant}'")
         return None
-    share = 1.0 if keep is None else float(keep)
+    share = 1.0 if keep is None else check_number("keep", keep)
     if not 0.0 < share <= 9.0:  # a 3 x 3 dilation makes nine pillars of one at most
         raise UsageError(f"keep must be above 0 and at most 9, got {keep}")
     return share

@@ -22,6 +22,8 @@ import numba
 from numba.core import serialize
 from numba.core.compiler import CompileResult
 
+from .cpu import find_usable_features
+
 _PACKAGE = Path(__file__).resolve().parents[1]
 _PREFIX, _SUFFIX = "kernels-", ".kernel"
 _rebuild: Any = CompileResult._rebuild  # Numba's types end here
@@ -115,11 +117,13 @@ class KernelStore:
         if self.root is None or self.folder is None:
             return
         self.root.mkdir(mode=0o755, parents=True, exist_ok=True)
-        if not self.folder.is_dir():
+        is_new = not self.folder.is_dir()
+        if is_new:
             self.folder.mkdir(mode=0o755, exist_ok=True)
-            _prune(self.root, self.folder)
         if self._find_distrust():
             return
+        if is_new:
+            _prune(self.root, self.folder)
         temporary = self.folder / f"{uuid.uuid4().hex}.tmp"
         try:
             with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), "wb") as file:
@@ -133,7 +137,8 @@ class KernelStore:
     def _find_distrust(self) -> str:
         """Return why the folder may hold what somebody else put there, or nothing.
 
-        Reading a kernel runs code that the file holds, so the file must be ours, or the administrator's.
+        Reading a kernel runs code that the file holds, so the file must be ours, or the administrator's: nobody else
+        may write to the folder, or put another one in its place.
         """
         if self.root is None or self.folder is None or not hasattr(os, "getuid"):
             return ""
@@ -143,10 +148,14 @@ class KernelStore:
             return ""  # nothing there to be read
         if not stat.S_ISDIR(folder.st_mode):
             return "it is not a folder"
-        if folder.st_uid not in (os.getuid(), 0):
-            return "it belongs to another user"
-        if folder.st_mode & 0o022 or (root.st_mode & 0o002 and not root.st_mode & stat.S_ISVTX):
-            return "other users can write to it"
+        for name, status in (("it", folder), ("the folder that it lies in", root)):
+            if status.st_uid not in (os.getuid(), 0):
+                return f"{name} belongs to another user"
+            is_sticky = (
+                status is root and status.st_mode & stat.S_ISVTX
+            )  # as /tmp: others cannot rename what is ours
+            if status.st_mode & 0o022 and not is_sticky:
+                return f"other users can write to {name}"
         return ""
 
 
@@ -256,6 +265,9 @@ def find_version_key() -> str:
 
     These are the sources of the runtime and of the detector's own modules, whose functions and constants kernels
     of other folders use; Python, Numba and LLVM; the processor and what the environment says of it.
+
+    Raises:
+        ConfigError: COLONNADE_KERNEL names no form that can run here.
     """
     folders = [_PACKAGE / "detector", _PACKAGE / "runtime"]
     folders += sorted(path for path in (_PACKAGE / "runtime").iterdir() if (path / "__init__.py").is_file())
@@ -264,7 +276,7 @@ def find_version_key() -> str:
     parts += [sys.version, numba.__version__, llvmlite.__version__, llvm.get_process_triple()]
     parts += [llvm.get_host_cpu_name(), ",".join(features)]
     parts += [repr(getattr(numba.config, name, None)) for name in _SETTINGS]
-    parts.append(os.environ.get("COLONNADE_KERNEL", ""))
+    parts.append(",".join(sorted(find_usable_features())))  # by which the forms of the kernels are chosen
     return _hash_parts(parts)[:16]
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
+from .checks import check_whole
 from .errors import UsageError
 from .jit import numba
 
@@ -35,14 +36,14 @@ def resolve_threads(threads: int | None) -> int:
     """Return `threads`, or all available ones for None.
 
     Raises:
-        UsageError: `threads` is below 1 or above what the pool holds.
+        UsageError: `threads` is no whole number, below 1, or above what the pool holds.
     """
     if threads is None:
         return available_threads()
-    limit = _pool_size()
-    if not 1 <= threads <= limit:
-        raise UsageError(f"threads must be between 1 and {limit} on this machine, got {threads}")
-    return threads
+    count, limit = check_whole("threads", threads), _pool_size()
+    if not 1 <= count <= limit:
+        raise UsageError(f"threads must be between 1 and {limit} on this machine, got {count}")
+    return count
 
 
 def find_threading_layer() -> str:

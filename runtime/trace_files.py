@@ -5,15 +5,15 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import os
-import tempfile
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from .checks import check_path
 from .errors import ConfigError, UsageError
+from .files import replace_file
 from .trace import PRECISIONS, BranchRecord, EncoderRecord, LayerRecord, SiteMap, Trace
 
 FORMAT = "colonnade-trace"
@@ -34,7 +34,11 @@ def save_traces(path: str | Path, traces: Sequence[Trace]) -> None:
     if not traces:
         raise UsageError(f"{path}: there is no trace to save; trace a frame first")
     text = "".join(json.dumps(entry) + "\n" for trace in traces for entry in _list_entries(trace))
-    _replace_file(Path(path), text)
+    try:
+        replace_file(check_path("path", path), text)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"{path}: cannot be written ({reason}); choose another place") from error
 
 
 def load_traces(path: str | Path) -> tuple[Trace, ...]:
@@ -44,8 +48,8 @@ def load_traces(path: str | Path) -> tuple[Trace, ...]:
         ConfigError: the file cannot be read, is not a trace, or is damaged; the message names the line.
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = check_path("path", path).read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: cannot be read as a trace ({type(error).__name__})") from error
     reader = _Reader(str(path), enumerate(lines, start=1))
     traces = [_read_trace(reader)]
@@ -214,20 +218,3 @@ def _has_type(value: Any, kind: str) -> bool:
     counts = kind != "tuple[BranchRecord, ...]"
     pair = kind == "tuple[int, int]"
     return not counts or (all(_has_type(v, "int") for v in value) and (not pair or len(value) == 2))
-
-
-def _replace_file(path: Path, text: str) -> None:
-    try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be written ({error.strerror}); choose another place") from error
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException as error:
-        Path(temporary).unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise UsageError(f"{path}: cannot be written ({error.strerror}); choose another place") from error
-        raise

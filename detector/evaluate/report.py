@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from ...runtime.files import replace_file
 from .outcomes import Outcome
 
 
@@ -164,10 +164,7 @@ class EvaluationReport:
 
     def save(self, path: str | Path, *, outcomes: bool = False) -> None:
         """Write `to_json` to `path`, under a temporary name first."""
-        target = Path(path)
-        temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
-        temporary.write_text(self.to_json(outcomes=outcomes), encoding="utf-8")
-        os.replace(temporary, target)
+        replace_file(Path(path), self.to_json(outcomes=outcomes))
 
 
 def _show(value: float) -> str:

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from ...runtime.errors import DatasetError
 from ...runtime.file_names import readable_name
+from ...runtime.files import replace_file
 from ..detections import Detections
 from ..frames import Frame
 
@@ -71,9 +72,7 @@ class KittiTextWriter:
     def write(self, frame: Frame, detections: Detections) -> Path:
         """Write the file of one frame and return its path."""
         path = self.folder / f"{file_stem(frame.frame_id)}.txt"
-        temporary = path.with_suffix(".part")
-        temporary.write_text("".join(format_lines(detections, self._camera)), encoding="utf-8", newline="\n")
-        temporary.replace(path)
+        replace_file(path, "".join(format_lines(detections, self._camera)))
         return path
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ...runtime.checks import show
 from ...runtime.errors import UsageError
 
 # What vendors call the strength of the return, best first.
@@ -54,7 +55,9 @@ def parse_columns(columns: int | str | Sequence[str] | None) -> int | tuple[str,
         if not 3 <= columns <= MAX_COLUMNS:
             raise UsageError(f"--columns {columns}: a point has 3 to {MAX_COLUMNS} columns")
         return columns
-    names = tuple(columns)
+    names = tuple(columns) if isinstance(columns, Sequence) else ()
+    if not names or not all(isinstance(name, str) for name in names):
+        raise UsageError(f"columns must be a whole number or a sequence of names, got {show(columns)}")
     real = [name for name in names if name not in ("", "_")]
     if len(names) < 3 or len(set(real)) != len(real):
         raise UsageError(

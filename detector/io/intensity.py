@@ -46,7 +46,7 @@ def parse_intensity_scale(scale: float | str | None) -> IntensityScale | None:
         return None
     try:
         full = 0.0 if str(scale).strip().lower() == "none" else float(scale)
-    except ValueError:
+    except (TypeError, ValueError, OverflowError):
         full = -1.0
     if not np.isfinite(full) or full < 0:
         raise UsageError(

@@ -11,6 +11,7 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
+from ...runtime.checks import check_instance, check_path, check_whole, show
 from ...runtime.errors import CorruptFrameError, RecordingError, UsageError
 from ..frames import Frame
 from .clouds import RawCloud, parse_columns
@@ -203,11 +204,16 @@ def open_recording(
         RecordingError: the path is missing, unreadable, of no known format, or holds no frames.
         MissingExtraError: the format needs a package that is not installed.
     """
-    if limit is not None and limit < 0:
+    if limit is not None and check_whole("limit", limit) < 0:
         raise UsageError(f"--limit {limit}: a number of frames is not negative")
+    for name, text in (("format", format), ("topic", topic), ("ros_distro", ros_distro)):
+        if text is not None:
+            check_instance(name, text, str)
+    if not (on_corrupt is None or callable(on_corrupt)):
+        raise UsageError(f"on_corrupt must be None or a function of one error, got {show(on_corrupt)}")
     scale = parse_intensity_scale(intensity_scale)
     options = OpenOptions(topic, parse_columns(columns), ros_distro)
-    place = Path(path)
+    place = check_path("the recording", path)
     chosen, source = open_source(place, format, options)
     if topic is not None and source.topic is None:
         raise RecordingError(

@@ -16,7 +16,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ...runtime.checks import check_instance, check_path, show
 from ...runtime.errors import ColonnadeError, RecordingError, UsageError
+from ...runtime.files import making_folder
 from ..frames import Frame
 from .bag_writing import write_bag, write_db3, write_mcap
 from .pcd import encode_pcd
@@ -111,29 +113,31 @@ def write_recording(
             or cannot be written.
         MissingExtraError: the format needs a package that is not installed.
     """
-    target = Path(path)
+    target = check_path("the recording", path)
     write = _choose_writer(target, format)
     if os.path.lexists(target):
         if not overwrite:
             raise RecordingError(f"{target}: exists already; choose another name or say --overwrite")
         origin = frames.path if source is None and isinstance(frames, Recording) else source
         check_replaceable(target, None if origin is None else Path(origin))
-    remaining = iter(frames)
+    if not isinstance(frames, Iterable):
+        raise UsageError(f"frames must be an iterable of Frame, got {show(frames)}")
+    remaining = (check_instance("a frame", frame, Frame) for frame in frames)
     first = next(remaining, None)
     if first is None:
         raise RecordingError(f"{target}: there are no frames to write")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        # Beside the target, so that the last step is a rename within one file system.
-        workshop = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
-        try:
-            # Named like the target: rosbags names the file in a bag folder after the folder.
-            made = workshop / target.name
-            made = made.with_suffix("") if made.suffix == ".db3" else made
-            write(made, chain([first], remaining))
-            _swap_in(made, target, workshop / "replaced")
-        finally:
-            shutil.rmtree(workshop, ignore_errors=True)
+        with making_folder(target.parent):
+            # Beside the target, so that the last step is a rename within one file system.
+            workshop = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
+            try:
+                # Named like the target: rosbags names the file in a bag folder after the folder.
+                made = workshop / target.name
+                made = made.with_suffix("") if made.suffix == ".db3" else made
+                write(made, chain([first], remaining))
+                _swap_in(made, target, workshop / "replaced")
+            finally:
+                shutil.rmtree(workshop, ignore_errors=True)
     except ColonnadeError:
         raise
     except OSError as error:

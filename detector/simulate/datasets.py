@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import yaml
 from numpy.lib import format as npy
 
 from ...runtime.errors import DatasetError, UsageError
+from ...runtime.files import replace_file, replacing
 from ..frames import Frame
 from .scan import Scan, scan_scene
 from .scene import build_scene
@@ -114,7 +114,7 @@ def write_dataset(
     with (folder / "labels.jsonl").open("a", encoding="utf-8") as labels:
         for simulated in frames:
             name = f"{simulated.frame.frame_id}.bin"
-            _replace_bytes(folder / "frames" / name, simulated.frame.points.astype("<f4").tobytes())
+            replace_file(folder / "frames" / name, simulated.frame.points.astype("<f4").tobytes())
             labels.write(_label_line(simulated) + "\n")
             labels.flush()
             done += 1
@@ -138,7 +138,7 @@ def _claim_folder(folder: Path, description: dict[str, object], count: int) -> N
                 "choose another folder or delete this one"
             )
         description = {**description, "frames": max(int(present.get("frames", 0)), count)}
-    _replace_bytes(path, yaml.safe_dump(description, sort_keys=False).encode())
+    replace_file(path, yaml.safe_dump(description, sort_keys=False).encode())
 
 
 def _finished_frames(folder: Path, count: int) -> int:
@@ -155,7 +155,7 @@ def _finished_frames(folder: Path, count: int) -> int:
             break
         done += 1
     if done < len(lines) or not path.exists():
-        _replace_bytes(path, "".join(line + "\n" for line in lines[:done]).encode())
+        replace_file(path, "".join(line + "\n" for line in lines[:done]).encode())
     return min(done, count)
 
 
@@ -172,13 +172,6 @@ def _label_line(simulated: SimulatedFrame) -> str:
         "objects": objects,
     }
     return json.dumps(line)
-
-
-def _replace_bytes(path: Path, content: bytes) -> None:
-    """Write `content` under a temporary name, then give it its own."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
 
 
 def save_scan(path: str | Path, scan: Scan) -> None:
@@ -205,14 +198,14 @@ def save_scan(path: str | Path, scan: Scan) -> None:
         "mount_height": np.array(scan.mount_height, np.float32),
         "sensor": np.frombuffer(scan.sensor.encode(), np.uint8),
     }
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     # Not numpy.savez_compressed: level 1 is four times faster and hardly larger.
-    with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+    with (
+        replacing(Path(path)) as temporary,
+        zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
+    ):
         for name, array in arrays.items():
             with archive.open(f"{name}.npy", "w") as entry:
                 npy.write_array(entry, np.asarray(array), allow_pickle=False)
-    os.replace(temporary, path)
 
 
 def load_scan(path: str | Path) -> Scan:

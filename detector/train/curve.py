@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
+
+from ...runtime.files import replace_file
 
 
 class Curve:
@@ -38,9 +39,7 @@ class Curve:
         lines = self._path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
         kept = [line for line in lines if self._is_before(line)]
         if len(kept) < len(lines):
-            temporary = self._path.with_suffix(".part")
-            temporary.write_text("".join(kept), encoding="utf-8")
-            os.replace(temporary, self._path)
+            replace_file(self._path, "".join(kept))
 
     def _is_before(self, line: str) -> bool:
         """Tell whether a line is a whole entry of an earlier step."""

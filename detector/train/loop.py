@@ -20,6 +20,7 @@ from torch import nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from ...runtime.errors import ColonnadeError, ConfigError
+from ...runtime.files import replacing
 from ...runtime.jit import numba
 from ..architecture import Architecture, build_architecture
 from ..checkpoints import Checkpoint, save_checkpoint
@@ -128,10 +129,8 @@ class _Run:
             "average": self.average.state_dict(),
             "optimiser": self.optimiser.state_dict(),
         }
-        path = self.folder / CHECKPOINT
-        temporary = path.with_suffix(".part")
-        torch.save(state, temporary)
-        os.replace(temporary, path)
+        with replacing(self.folder / CHECKPOINT) as temporary:
+            torch.save(state, temporary)
         self._saved = self.step
 
     def restore(self, path: Path, *, whole: bool) -> None:

@@ -70,7 +70,7 @@ def trace_rules(
             grid = concatenate(ranked)
             merges = tuple(grid.features[:, k].astype(np.int32) - 1 for k in range(len(layer.inputs)))
         book = cache.find(grid, layer)
-        sites[layer.name] = PillarGrid(
+        sites[layer.name] = PillarGrid.assemble(
             book.row_ptr, book.cols, np.zeros((len(book.cols), 1), np.float32), book.shape
         )
         rules.append(LayerRules(book, merges))

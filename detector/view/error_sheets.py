@@ -9,6 +9,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 
 from ...runtime.errors import ColonnadeError
+from ...runtime.files import replacing
 from ..evaluate import ErrorExamples, EvaluationReport, FrameResult, LabelledFrame, choose_examples
 from ..evaluate.examples import RANGE_STEP
 from ..evaluate.outcomes import MISS
@@ -49,12 +50,10 @@ class ErrorSheet:
             ColonnadeError: it cannot be written.
         """
         target = Path(path)
-        temporary = target.with_name(f".{target.name}.part")
         try:
-            self.picture.save(temporary, "PNG", compress_level=6)
-            temporary.replace(target)
+            with replacing(target) as temporary:
+                self.picture.save(temporary, "PNG", compress_level=6)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
             raise ColonnadeError(f"cannot write the picture {target}: {error.strerror or error}") from error
 
 

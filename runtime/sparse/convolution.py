@@ -8,11 +8,12 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from ..checks import check_array, check_instance, show
 from ..errors import UsageError
-from .grid import PillarGrid
+from .grid import PillarGrid, list_grids
 from .kernels import Operation, convolve, prepare_operation
 from .microkernel import Finish
-from .rescale import Requantise, Rescale
+from .rescale import Dequantise, Requantise, Rescale
 from .rules import Kind, Rulebook, build_rules
 from .weights import PackedWeight, pack_weight
 
@@ -55,7 +56,7 @@ def conv2d(
     Raises:
         UsageError: wrong kinds, shapes or dtypes, or a rulebook made for something else.
     """
-    grids = (grid,) if isinstance(grid, PillarGrid) else tuple(grid)
+    grids = list_grids(grid)
     packed = _checked_weight(weight, grids)
     finish = _choose_finish(packed, activation, rescale)
     if rescale is not None and rescale.scale.size != packed.out_channels:
@@ -74,7 +75,7 @@ def conv2d(
 def convolve_grid(grids: tuple[PillarGrid, ...], rulebook: Rulebook, operation: Operation) -> PillarGrid:
     """Run a prepared operation on grids that its rules and weights are known to fit; `conv2d` without checks."""
     features = convolve([grid.features for grid in grids], rulebook, operation)
-    return PillarGrid(rulebook.row_ptr, rulebook.cols, features, rulebook.shape)
+    return PillarGrid.assemble(rulebook.row_ptr, rulebook.cols, features, rulebook.shape)
 
 
 def _checked_weight(weight: npt.ArrayLike | PackedWeight, grids: tuple[PillarGrid, ...]) -> PackedWeight:
@@ -84,7 +85,7 @@ def _checked_weight(weight: npt.ArrayLike | PackedWeight, grids: tuple[PillarGri
     channels = tuple(grid.channels for grid in grids)
     packed = weight if isinstance(weight, PackedWeight) else None
     if packed is None:
-        values = np.asarray(weight)
+        values = check_array("weight", weight)
         if values.ndim == 4 and values.shape[1] != sum(channels):
             raise UsageError(
                 f"the grid has {sum(channels)} channels, but the weight was made for {values.shape[1]}"
@@ -110,8 +111,10 @@ def _join(channels: tuple[int, ...]) -> str:
 
 def _choose_finish(weight: PackedWeight, activation: str | None, rescale: Rescale | None) -> Finish:
     """Return the finish that the arguments of `conv2d` ask for."""
-    if activation not in (None, "relu"):
-        raise UsageError(f"activation must be None or 'relu', got {activation!r}")
+    if not (activation is None or (isinstance(activation, str) and activation == "relu")):
+        raise UsageError(f"activation must be None or 'relu', got {show(activation)}")
+    if not (rescale is None or isinstance(rescale, (Requantise, Dequantise))):
+        raise UsageError(f"rescale must be None, a Requantise or a Dequantise, got {show(rescale)}")
     if weight.dtype == np.float32:
         if rescale is not None:
             raise UsageError("rescale is for uint8 features with an int8 weight; float32 takes none")
@@ -127,7 +130,7 @@ def _checked_bias(bias: npt.ArrayLike | None, weight: PackedWeight) -> npt.NDArr
     wanted = np.dtype(np.float32 if weight.dtype == np.float32 else np.int32)
     if bias is None:
         return np.zeros(weight.out_channels, wanted)
-    values = np.asarray(bias)
+    values = check_array("bias", bias)
     if values.dtype != wanted or values.shape != (weight.out_channels,):
         raise UsageError(
             f"bias must be ({weight.out_channels},) {wanted}, got {values.dtype} of shape {values.shape}"
@@ -138,6 +141,7 @@ def _checked_bias(bias: npt.ArrayLike | None, weight: PackedWeight) -> npt.NDArr
 def _check_rulebook(
     rulebook: Rulebook, grids: tuple[PillarGrid, ...], kind: str, kernel: int, stride: int
 ) -> None:
+    check_instance("rulebook", rulebook, Rulebook)
     wanted, given = (kind, kernel, stride), (rulebook.kind, rulebook.kernel, rulebook.stride)
     if wanted != given:
         raise UsageError(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ..checks import check_array, check_whole, show
 from ..errors import UsageError
 from ..jit import kernel
 from .sites import ActiveSet, rank_inputs, unite
@@ -24,8 +25,8 @@ class PillarGrid:
     """Active pillars of an (H, W) grid in row-major order, each with a channel vector.
 
     Compressed pillar rows are the CSR form of the occupancy bitmap: a pillar's address is its rank, so no
-    table from coordinates to addresses exists. Use `from_coords` unless the arrays are already in this form;
-    the constructor checks shapes and dtypes, not the order of the columns.
+    table from coordinates to addresses exists. Use `from_coords` unless the arrays are already in this form,
+    which the constructor checks: the kernels take it for granted.
 
     Attributes:
         row_ptr: (H + 1) int32, rank of the first pillar of each row; the last entry is P.
@@ -34,7 +35,7 @@ class PillarGrid:
         shape: (H, W).
 
     Raises:
-        UsageError: an array has the wrong shape or dtype.
+        UsageError: an array has the wrong shape or dtype, or the arrays do not describe pillars of the grid.
     """
 
     row_ptr: Int32
@@ -43,20 +44,17 @@ class PillarGrid:
     shape: tuple[int, int]
 
     def __post_init__(self) -> None:
-        height, width = _checked_shape(self.shape)
-        object.__setattr__(self, "shape", (height, width))
+        shape = _checked_shape(self.shape)
+        _check_sites(self.row_ptr, self.cols, shape)
+        object.__setattr__(self, "shape", shape)
         object.__setattr__(self, "features", _checked_features(self.features, self.cols.size))
-        for name, array, size in (("row_ptr", self.row_ptr, height + 1), ("cols", self.cols, self.cols.size)):
-            if array.dtype != np.int32 or array.shape != (size,) or not array.flags.c_contiguous:
-                raise UsageError(
-                    f"{name} must be a contiguous int32 array of shape ({size},), "
-                    f"got {array.dtype} of shape {array.shape}"
-                )
-        if self.row_ptr[0] != 0 or self.row_ptr[-1] != self.cols.size:
-            raise UsageError(
-                f"row_ptr must run from 0 to the {self.cols.size} pillars of cols, "
-                f"got {self.row_ptr[0]} to {self.row_ptr[-1]}"
-            )
+
+    @classmethod
+    def assemble(cls, row_ptr: Int32, cols: Int32, features: Features, shape: tuple[int, int]) -> PillarGrid:
+        """Return the grid of arrays that are known to be right, as the engine makes them; nothing is checked."""
+        grid = cls.__new__(cls)
+        grid.__dict__.update(row_ptr=row_ptr, cols=cols, features=features, shape=shape)
+        return grid
 
     @classmethod
     def from_coords(
@@ -73,7 +71,7 @@ class PillarGrid:
             UsageError: wrong shapes or dtypes, a coordinate outside the grid, or a cell named twice.
         """
         height, width = _checked_shape(shape)
-        sites = np.asarray(coords)
+        sites = check_array("coords", coords)
         if sites.ndim != 2 or sites.shape[1] != 2 or sites.dtype.kind not in "iu":
             raise UsageError(
                 f"coords must be (P, 2) int32 rows of (row, col), got {sites.dtype} of shape {sites.shape}"
@@ -94,7 +92,7 @@ class PillarGrid:
             raise UsageError(
                 f"cell (row {row}, col {col}) is named more than once; merge its points into one pillar first"
             )
-        return cls(row_ptr, cols, values[order], (height, width))
+        return cls.assemble(row_ptr, cols, values[order], (height, width))
 
     @classmethod
     def full(cls, shape: tuple[int, int], features: npt.ArrayLike) -> PillarGrid:
@@ -102,7 +100,7 @@ class PillarGrid:
         height, width = _checked_shape(shape)
         row_ptr = np.arange(height + 1, dtype=np.int32) * np.int32(width)
         cols = np.tile(np.arange(width, dtype=np.int32), height)
-        return cls(row_ptr, cols, _checked_features(features, height * width), (height, width))
+        return cls.assemble(row_ptr, cols, _checked_features(features, height * width), (height, width))
 
     @property
     def coords(self) -> Int32:
@@ -120,7 +118,7 @@ class PillarGrid:
 
     def with_features(self, features: npt.ArrayLike) -> PillarGrid:
         """Return the same active set with other features (P, C); the coordinate arrays are shared."""
-        return replace(self, features=_checked_features(features, len(self)))
+        return self.assemble(self.row_ptr, self.cols, _checked_features(features, len(self)), self.shape)
 
     def to_dense(self) -> Features:
         """Return the (C, H, W) map, zero where no pillar is active."""
@@ -140,6 +138,7 @@ def concatenate(grids: Sequence[PillarGrid]) -> PillarGrid:
     Raises:
         UsageError: no grid, or grids of different shapes or dtypes.
     """
+    grids = list_grids(grids)
     if not grids:
         raise UsageError("concatenate needs at least one grid, got none")
     first = grids[0]
@@ -159,17 +158,73 @@ def concatenate(grids: Sequence[PillarGrid]) -> PillarGrid:
             (rank >= 0)[:, None], grid.features[rank] if len(grid) else 0, 0
         )
         offset += grid.channels
-    return PillarGrid(united.row_ptr, united.cols, features, first.shape)
+    return PillarGrid.assemble(united.row_ptr, united.cols, features, first.shape)
+
+
+def list_grids(grids: PillarGrid | Iterable[PillarGrid]) -> tuple[PillarGrid, ...]:
+    """Return one grid or several as a tuple.
+
+    Raises:
+        UsageError: something is no grid.
+    """
+    if isinstance(grids, PillarGrid):
+        return (grids,)
+    listed: tuple[Any, ...] = tuple(grids) if isinstance(grids, Iterable) else (grids,)
+    for index, grid in enumerate(listed):
+        if not isinstance(grid, PillarGrid):
+            raise UsageError(f"grid {index} must be a PillarGrid, got {show(grid)}; make it by from_coords")
+    return listed
 
 
 def _checked_shape(shape: tuple[int, int]) -> tuple[int, int]:
-    if len(shape) != 2 or min(shape) < 1 or int(shape[0]) * int(shape[1]) >= 2**31:
-        raise UsageError(f"shape must be (rows, columns), both positive and below 2^31 cells, got {shape}")
-    return int(shape[0]), int(shape[1])
+    try:
+        height, width = (check_whole("shape", side, 1) for side in shape)
+    except (TypeError, ValueError, UsageError):
+        height, width = 0, 0
+    if not 0 < height * width < 2**31:
+        raise UsageError(
+            f"shape must be (rows, columns), both positive whole numbers and below 2^31 cells, got {show(shape)}"
+        )
+    return height, width
+
+
+def _check_sites(row_ptr: Int32, cols: Int32, shape: tuple[int, int]) -> None:
+    """Make sure that two arrays are the compressed pillar rows of a grid.
+
+    Raises:
+        UsageError: they are not; says where.
+    """
+    for name, array, size in (("row_ptr", row_ptr, shape[0] + 1), ("cols", cols, np.size(cols))):
+        right = isinstance(array, np.ndarray) and array.dtype == np.int32 and array.flags.c_contiguous
+        if not right or array.shape != (size,):
+            raise UsageError(f"{name} must be a contiguous int32 array of shape ({size},), got {show(array)}")
+    if row_ptr[0] != 0 or row_ptr[-1] != cols.size:
+        raise UsageError(
+            f"row_ptr must run from 0 to the {cols.size} pillars of cols, got {row_ptr[0]} to {row_ptr[-1]}"
+        )
+    falls = row_ptr[1:] < row_ptr[:-1]
+    if falls.any():
+        row = int(falls.argmax())
+        raise UsageError(
+            f"row_ptr must never fall, but goes from {row_ptr[row]} to {row_ptr[row + 1]} behind row {row}"
+        )
+    outside = (cols < 0) | (cols >= shape[1])
+    if outside.any():
+        rank = int(outside.argmax())
+        raise UsageError(f"cols[{rank}] is {cols[rank]}, outside the {shape[1]} columns of the grid")
+    is_first = np.zeros(cols.size + 1, np.bool_)  # of its row
+    is_first[row_ptr] = True
+    falls = (cols[1:] <= cols[:-1]) & ~is_first[1:-1]
+    if falls.any():
+        rank = int(falls.argmax()) + 1
+        raise UsageError(
+            f"cols must ascend within a row, but column {cols[rank]} follows column {cols[rank - 1]} at rank {rank}; "
+            "PillarGrid.from_coords sorts pillars and finds those that are named twice"
+        )
 
 
 def _checked_features(features: npt.ArrayLike, pillars: int) -> Features:
-    values = np.asarray(features)
+    values = check_array("features", features)
     if values.dtype not in FEATURE_DTYPES:
         raise UsageError(
             f"features must be float32, uint8 or int32, got {values.dtype}; convert them with .astype"

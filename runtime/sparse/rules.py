@@ -10,8 +10,9 @@ from typing import Literal, cast, get_args
 import numpy as np
 import numpy.typing as npt
 
+from ..checks import check_whole, show
 from ..errors import UsageError
-from .grid import Int32, PillarGrid
+from .grid import Int32, PillarGrid, list_grids
 from .plan import BlockPlan, Masks, plan_blocks, plan_children
 from .sites import (
     ActiveSet,
@@ -136,7 +137,8 @@ def build_rules(
         UsageError: unknown kind, a kernel and stride that the kind does not have, grids of different shapes, or
             more than 64 taps over all grids.
     """
-    grids = (grid,) if isinstance(grid, PillarGrid) else tuple(grid)
+    grids = list_grids(grid)
+    kernel, stride = check_whole("kernel", kernel), check_whole("stride", stride)
     _check_grids(grids, kernel)
     in_shape = grids[0].shape
     shape = find_output_shape(kind, kernel, stride, in_shape)
@@ -209,8 +211,8 @@ def _find_padding(kernel: int) -> int:
 
 
 def _check_geometry(kind: str, kernel: int, stride: int, shape: tuple[int, int]) -> None:
-    if kind not in KINDS:
-        raise UsageError(f"unknown convolution kind {kind!r}; choose one of {', '.join(KINDS)}")
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise UsageError(f"unknown convolution kind {show(kind)}; choose one of {', '.join(KINDS)}")
     given = f"got a {kernel} x {kernel} kernel with stride {stride}"
     if kind in ("submanifold", "dilating"):
         if stride != 1 or kernel % 2 == 0 or not 1 <= kernel <= _LARGEST_ODD_KERNEL:

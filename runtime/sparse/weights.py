@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..checks import check_array, check_whole, show
 from ..errors import UsageError
 from .forms import FLOAT_FORM, INTEGER_FORM, Form
 from .microkernel import TAP_FIELDS
@@ -55,7 +56,7 @@ def pack_weight(weight: npt.ArrayLike, in_channels: Sequence[int] | None = None)
     Raises:
         UsageError: wrong shape or dtype, a value that is not finite, or channels that do not add up.
     """
-    values = np.asarray(weight)
+    values = check_array("weight", weight)
     if values.dtype not in (np.float32, np.int8):
         raise UsageError(
             f"weight must be float32 or int8, got {values.dtype}; convert it with .astype(np.float32)"
@@ -65,10 +66,16 @@ def pack_weight(weight: npt.ArrayLike, in_channels: Sequence[int] | None = None)
     if values.dtype == np.float32 and not np.isfinite(values).all():
         # A missing neighbour counts as zeros times the weight, which must be zero.
         raise UsageError("weight holds NaN or infinity; check the model that it came from")
-    parts = (values.shape[1],) if in_channels is None else tuple(int(part) for part in in_channels)
-    if sum(parts) != values.shape[1] or min(parts) < 1:
+    parts = (values.shape[1],) if in_channels is None else _list_channels(in_channels)
+    if sum(parts) != values.shape[1] or min(parts, default=0) < 1:
         raise UsageError(f"in_channels {parts} must be positive and add up to the weight's {values.shape[1]}")
     return pack_panels(values, parts, FLOAT_FORM if values.dtype == np.float32 else INTEGER_FORM)
+
+
+def _list_channels(in_channels: Sequence[int]) -> tuple[int, ...]:
+    if not isinstance(in_channels, Sequence):
+        raise UsageError(f"in_channels must be a sequence of whole numbers, got {show(in_channels)}")
+    return tuple(check_whole("in_channels", part) for part in in_channels)
 
 
 def pack_panels(weight: Weights, in_channels: tuple[int, ...], form: Form) -> PackedWeight:

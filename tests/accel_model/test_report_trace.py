@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -61,9 +62,7 @@ def test_counters_integrate_to_the_bytes_and_the_energy() -> None:
     ):
         steps = [(e["ts"], e["args"][unit]) for e in events if e["name"] == name]
         assert steps == sorted(steps, key=lambda step: step[0])
-        area = sum(
-            value * (after - time) for (time, value), (after, _) in zip(steps, steps[1:], strict=False)
-        )
+        area = sum(value * (after - time) for (time, value), (after, _) in pairwise(steps))
         assert area == pytest.approx(total)
         assert steps[-1][1] == 0
 

@@ -210,7 +210,7 @@ def test_a_model_that_cannot_be_written_leaves_nothing_behind(tmp_path, monkeypa
     monkeypatch.setattr("os.replace", fail)
     with pytest.raises(OSError, match="no space"):
         save_checkpoint(make_checkpoint(), tmp_path / "model")
-    assert list((tmp_path / "model").iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_missing_model_names_those_there_are(tmp_path):

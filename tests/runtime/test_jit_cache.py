@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from colonnade.runtime import kernel_cache
+from colonnade.runtime import cpu, kernel_cache
+from colonnade.runtime.errors import ConfigError
 from colonnade.runtime.kernel_cache import KernelStore, find_cache_root, find_version_key, hash_sources
 
 KERNELS = """
@@ -125,8 +126,14 @@ def test_a_folder_that_others_can_write_to_is_not_trusted(tmp_path: Path) -> Non
     assert store.report().problem == "other users can write to it"
     store.folder.chmod(0o755)
     assert store.read("a") == b"code"
-    tmp_path.joinpath("root").chmod(0o777)
-    assert store.read("a") is None
+    for mode in (0o777, 0o775, 0o757):
+        tmp_path.joinpath("root").chmod(mode)
+        store.write("b", b"code")
+        assert store.read("a") is None
+        assert len(entries(tmp_path / "root")) == 1
+        assert store.report().problem == "other users can write to the folder that it lies in"
+    tmp_path.joinpath("root").chmod(0o1777)  # as /tmp: others cannot rename what is ours
+    assert store.read("a") == b"code"
 
 
 def test_a_folder_of_another_user_is_not_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,6 +145,33 @@ def test_a_folder_of_another_user_is_not_trusted(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(Path, "lstat", lambda path: foreign)
     assert store.read("a") is None
     assert store.report().problem == "it belongs to another user"
+
+
+def test_a_folder_in_that_of_another_user_is_not_trusted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = KernelStore(tmp_path / "root", "0")
+    store.write("a", b"code")
+    status, find_status = (tmp_path / "root").stat(), Path.stat
+    foreign = os.stat_result((*status[:4], 12345, *status[5:]))
+    monkeypatch.setattr(
+        Path,
+        "stat",
+        lambda path, **options: foreign if path == store.root else find_status(path, **options),
+    )
+    assert store.read("a") is None
+    assert store.report().problem == "the folder that it lies in belongs to another user"
+
+
+def test_nothing_is_cleared_away_where_others_can_write(tmp_path: Path) -> None:
+    for age in range(12):  # days
+        folder = tmp_path / f"kernels-{age}"
+        folder.mkdir()
+        (folder / "a.kernel").touch()
+        os.utime(folder, (86400.0 * age, 86400.0 * age))
+    tmp_path.chmod(0o777)
+    KernelStore(tmp_path, "new").write("a", b"code")
+    assert len(list(tmp_path.glob("*/a.kernel"))) == 12
 
 
 def test_a_link_is_not_followed(tmp_path: Path) -> None:
@@ -207,6 +241,24 @@ def test_the_key_follows_sources_and_environment(monkeypatch: pytest.MonkeyPatch
     hash_sources.cache_clear()
     assert keys[::2] == keys[1::2]
     assert len(set(keys)) == 3
+
+
+def test_the_key_is_that_of_the_form_whatever_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    everything = frozenset({"amx-int8", "avx512vnni", "avx512bw", "avx512f", "avx2", "fma"})
+    monkeypatch.setattr(cpu, "_find_features", lambda: everything)
+
+    def find_key(name: str) -> str:
+        monkeypatch.setenv("COLONNADE_KERNEL", name)
+        return find_version_key()
+
+    monkeypatch.setattr(cpu, "request_tiles", lambda: True)
+    keys = {name: find_key(name) for name in cpu.NAMES}
+    assert len(set(keys.values())) == len(cpu.NAMES)
+    assert find_key("") == keys["amx"]
+    monkeypatch.setattr(cpu, "request_tiles", lambda: False)  # as a sandbox does
+    assert find_key("") == keys["vnni"]
+    with pytest.raises(ConfigError, match="tile registers"):
+        find_key("amx")
 
 
 def test_old_versions_go_when_there_are_many(tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ import llvmlite.binding as llvm
 import pytest
 from llvmlite import ir
 
+from colonnade.runtime.cpu import restrict_features
 from colonnade.runtime.errors import ConfigError
-from colonnade.runtime.sparse.forms import Form, choose_float_form, choose_integer_form, restrict_features
+from colonnade.runtime.sparse.forms import Form, choose_float_form, choose_integer_form
 from colonnade.runtime.sparse.microkernel import MicroKernelWriter
 
 SCRIPT = """

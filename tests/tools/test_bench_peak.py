@@ -3,10 +3,11 @@
 import platform
 import re
 
+import numpy as np
 import pytest
 
 from colonnade.runtime.sparse.forms import FLOAT_FORM, Form
-from colonnade.tools.bench.amx import TileMeter, has_tiles
+from colonnade.tools.bench.amx import TURNS, TileMeter, has_tiles
 from colonnade.tools.bench.peak import (
     TILE_UNIT,
     VECTOR_INTEGER_FORM,
@@ -54,11 +55,21 @@ def test_two_threads_have_meters_of_their_own() -> None:
 
 @pytest.mark.skipif(not has_tiles(), reason="needs a CPU with AMX")
 def test_the_tile_unit_has_a_peak_of_its_own() -> None:
-    meter = TileMeter()
+    peak = TileMeter().describe(1.0)
+    assert (peak.unit, peak.precision, peak.threads, peak.gops) == (TILE_UNIT, "int8", 1, 1.0)
+
+
+@pytest.mark.skipif(not has_tiles(), reason="needs a CPU with AMX")
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_tile_unit_does_the_products_that_are_counted(threads: int) -> None:
+    """All factors are ones, so the sums tell how many products there were."""
+    meter = TileMeter(threads)
+    assert meter.sums.shape == (threads, 6, 16, 16)
+    meter.sums[:] = -1
     meter.run()
-    peak = meter.describe(meter.rate(0.02))
-    assert peak.unit == TILE_UNIT
-    assert peak.gops > 0
+    assert (meter.sums == 64 * TURNS).all()
+    operations = 2 * meter.sums.sum(dtype=np.int64)  # a multiplication and its addition
+    assert meter.rate(0.5) == pytest.approx(operations / 0.5 / 1e9, rel=1e-12)
 
 
 def test_bandwidth_is_that_of_the_smallest_set_that_holds_the_bytes() -> None:

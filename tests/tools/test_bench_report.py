@@ -4,6 +4,7 @@ import io
 import json
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from PIL import Image
 
 from colonnade.detector.standard import DENSE_MACS
 from colonnade.runtime.errors import MissingExtraError, UsageError
-from colonnade.tools.bench.charts import draw_roofline, draw_time_chart
+from colonnade.tools.bench.charts import draw_roofline, draw_time_chart, is_chart
 from colonnade.tools.bench.engine_report import (
     Choice,
     EngineReport,
@@ -148,12 +149,14 @@ def test_json_has_a_version_and_five_digits() -> None:
 
 
 @pytest.mark.parametrize("peers", [True, False])
-def test_charts_are_pictures(peers: bool) -> None:
+def test_charts_are_pictures(peers: bool, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="needs the extra [bench]")
     report = make_report()
     if not peers:
         report = replace(report, frames=(replace(report.frames[0], peers=()),))
     for draw in (draw_time_chart, draw_roofline):
+        (tmp_path / "chart.png").write_bytes(draw(report))
+        assert is_chart(tmp_path / "chart.png")
         with Image.open(io.BytesIO(draw(report))) as picture:
             assert picture.format == "PNG"
             assert min(picture.size) > 400

@@ -271,7 +271,22 @@ def test_a_wrong_option_leaves_earlier_results_alone(colonnade, recording: Path,
         assert (outcome.code, outcome.out) == (2, "")
         assert movie.rpartition("/")[2] in outcome.err
         assert read_files(Path("here")) == before
+    outcome = colonnade(*options[:-4], "-o", recording / "inside", "--movie", "new/place/film.webp")
+    assert outcome.code == 2
     assert sorted(path.name for path in Path().iterdir()) == ["file", "folder.webp", "here"]
+
+
+def test_what_a_killed_run_left_goes_with_its_results(colonnade, recording: Path, tiny_model: Path) -> None:
+    options = ("detect", recording, "-m", tiny_model, "-q", "-o", "here", "--limit", 1, "--picture")
+    assert colonnade(*options).code == 0
+    for name in ("kitti/.000000.txt.123.part", "pictures/.000000.png.123.part"):
+        (Path("here") / name).write_text("half")
+    assert colonnade(*options).code == 0
+    assert not list(Path("here").rglob("*.part"))
+    foreign = Path("here/kitti/.notes.txt.123.part")
+    foreign.write_text("mine")
+    assert colonnade(*options).code == 2
+    assert foreign.exists()
 
 
 def test_no_frames_at_all_make_an_empty_result(colonnade, recording: Path, tiny_model: Path) -> None:

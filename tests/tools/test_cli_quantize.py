@@ -73,7 +73,11 @@ def test_only_an_int8_model_is_replaced_and_only_when_told(colonnade, model: Pat
 
 
 def test_what_cannot_be_quantised_is_told(colonnade, model: Path, recording: Path) -> None:
+    new = Path("new/place/twin")
     cases = (
+        (("nonsense", "--frames", recording, "-o", new), 1, "no model 'nonsense'"),
+        ((model, "--frames", "nowhere", "-o", new), 1, "nowhere"),
+        (("default-int8", "--frames", recording, "-o", new), 1, "int8 already"),
         (("gpt.onnx", "--frames", recording, "-o", "twin"), 2, "manifest.yaml"),
         (("nonsense", "--frames", recording, "-o", "twin"), 1, "no model 'nonsense'"),
         ((model, "--frames", recording, "-o", "twin", "--method", "guess"), 2, "percentile"),
@@ -85,7 +89,27 @@ def test_what_cannot_be_quantised_is_told(colonnade, model: Path, recording: Pat
         assert outcome.code == code, outcome.err
         assert complaint in outcome.err
         assert "Traceback" not in outcome.err
-        assert not Path("twin").exists()
+        assert not list(Path().iterdir())  # neither the folder nor those that it was to lie in
+
+
+def test_a_twin_that_cannot_be_written_leaves_no_folder(
+    colonnade, model: Path, recording: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("colonnade.detector.checkpoints.replace_file", fail)
+    outcome = colonnade("quantize", model, "--frames", recording, "-o", "new/place/twin", "--limit", 1, "-q")
+    assert outcome.code == 1
+    assert "No space left" in outcome.err
+    assert not list(Path().iterdir())
+    monkeypatch.undo()
+
+
+def test_missing_folders_are_made(colonnade, model: Path, recording: Path) -> None:
+    outcome = colonnade("quantize", model, "--frames", recording, "-o", "new/place/twin", "--limit", 1, "-q")
+    assert outcome.code == 0, outcome.err
+    assert {path.name for path in Path("new/place/twin").iterdir()} == {MANIFEST, WEIGHTS}
 
 
 def test_corrupt_frames_are_left_out(colonnade, model: Path, recording: Path) -> None:

@@ -93,9 +93,23 @@ def test_the_command_writes_report_and_charts(colonnade, recording: Path) -> Non
             assert picture.format == "PNG"
     assert sorted(path.name for path in Path().iterdir()) == ["e.json", "r.png", "t.png"]
     assert "submanifold int8 x1" in outcome.out
-    again = colonnade("bench", "engine", recording, *options, "--no-layers")  # replaces an earlier report
-    assert again.code == 0, again.err
+    again = colonnade("bench", "engine", recording, *options, "--no-layers", "--chart", "t.png")
+    assert again.code == 0, again.err  # replaces an earlier report and an earlier chart
     assert json.loads(Path("e.json").read_text())["layers"] == []
+
+
+@pytest.mark.parametrize("option", ["--chart", "--roofline"])
+def test_only_an_earlier_chart_is_replaced(colonnade, option: str) -> None:
+    pytest.importorskip("matplotlib", reason="needs the extra [bench]")
+    Image.new("RGB", (4, 4)).save("holiday.png")
+    before = Path("holiday.png").read_bytes()
+    outcome = colonnade("bench", "engine", "--no-peers", option, "holiday.png")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert f"{option} holiday.png: the file exists and is no earlier chart" in outcome.err
+    assert Path("holiday.png").read_bytes() == before
+    outcome = colonnade("bench", "engine", "--no-peers", "--chart", "a.png", "--roofline", "./a.png")
+    assert outcome.code == 2
+    assert "the file of --chart" in outcome.err
 
 
 @pytest.mark.parametrize(

@@ -9,18 +9,19 @@ import numpy as np
 import numpy.typing as npt
 from llvmlite import ir
 
+from ...runtime.cpu import request_tiles
 from ...runtime.errors import UsageError
 from ...runtime.jit import numba, parallel_kernel, prange
-from ...runtime.sparse.forms import request_tiles
 from ...runtime.threads import thread_budget
 from .peak import TILE_UNIT, Peak
 
 Bytes = npt.NDArray[np.uint8]
+Sums = npt.NDArray[np.int32]
 
 _SUMS, _FIRST_INPUT, _SECOND_INPUT = 6, 6, 7  # tiles 0..5 are sums
 _ROWS, _ROW_BYTES = 16, 64
 _OPS = 2 * _SUMS * _ROWS * 16 * _ROW_BYTES  # per turn: 16 x 16 sums of 64 products in each tile
-_TURNS = 250_000  # about 20 ms
+TURNS = 250_000  # about 20 ms
 
 
 class TileMeter:
@@ -28,6 +29,9 @@ class TileMeter:
 
     Args:
         threads: that run it at the same time.
+
+    Attributes:
+        sums: (threads, tiles of sums, 16, 16) int32, as the last run left them: all factors are ones.
 
     Raises:
         UsageError: the CPU has no tile unit, or the operating system does not give it; see `has_tiles`.
@@ -41,16 +45,17 @@ class TileMeter:
         self.threads = threads
         self._config = _build_config()
         self._data = np.ones((threads, _ROWS * _ROW_BYTES), np.uint8)
+        self.sums = np.zeros((threads, _SUMS, _ROWS, _ROW_BYTES // 4), np.int32)
         self.run()  # compiles
 
     def run(self) -> None:
         """Run once, for about 20 ms."""
         with thread_budget(self.threads):
-            _run_tiles(_TURNS, self._config, self._data)
+            _run_tiles(TURNS, self._config, self._data, self.sums)
 
     def rate(self, seconds: float) -> float:
         """Return 10⁹ operations per second of a run that took `seconds`."""
-        return _OPS * _TURNS * self.threads / seconds / 1e9
+        return _OPS * TURNS * self.threads / seconds / 1e9
 
     def describe(self, gops: float) -> Peak:
         """Return the record of a rate."""
@@ -76,13 +81,13 @@ def _build_config() -> Bytes:
 
 
 def _write_loop(module: ir.Module) -> ir.Function:
-    """Write void(turns, config, data), all int64: every sum tile takes up one product of tiles per turn."""
+    """Write void(turns, config, data, out), all int64: every sum tile takes up one product of tiles per turn."""
     name = "colonnade_peak_amx"
     if name in module.globals:
         return module.globals[name]
     i64, i8 = ir.IntType(64), ir.IntType(8)
     pointer = i8.as_pointer()
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [i64] * 3), name)
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [i64] * 4), name)
     function.linkage = "internal"
     function.attributes.add("noinline")
     entry, body, after = (function.append_basic_block(block) for block in ("entry", "turn", "after"))
@@ -93,7 +98,7 @@ def _write_loop(module: ir.Module) -> ir.Function:
         signature = ir.FunctionType(ir.VoidType(), [operand.type for operand in operands])
         builder.call(module.globals.get(label) or ir.Function(module, signature, label), operands)
 
-    turns, config, data = function.args
+    turns, config, data, out = function.args
     place, stride = builder.inttoptr(data, pointer), ir.Constant(i64, _ROW_BYTES)
     call("ldtilecfg", builder.inttoptr(config, pointer))
     for tile in range(_SUMS):
@@ -110,23 +115,31 @@ def _write_loop(module: ir.Module) -> ir.Function:
     counter.add_incoming(following, body)
     builder.cbranch(builder.icmp_signed("<", following, turns), body, after)
     builder.position_at_end(after)
+    for tile in range(_SUMS):
+        address = builder.add(out, ir.Constant(i64, tile * _ROWS * _ROW_BYTES))
+        call("tilestored64", i8(tile), builder.inttoptr(address, pointer), stride)
     call("tilerelease")
     builder.ret_void()
     return function
 
 
-def _run_loop(typing_context: Any, turns: Any, config: Any, data: Any) -> Any:
+def _run_loop(typing_context: Any, turns: Any, config: Any, data: Any, out: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         builder.call(_write_loop(builder.module), arguments)
         return context.get_dummy_value()
 
-    return numba.types.void(*[numba.types.int64] * 3), generate
+    return numba.types.void(*[numba.types.int64] * 4), generate
 
 
 _tile_loop: Any = numba.extending.intrinsic(_run_loop)
 
 
 @parallel_kernel
-def _run_tiles(turns: int, config: Bytes, data: Bytes) -> None:
+def _run_tiles(turns: int, config: Bytes, data: Bytes, sums: Sums) -> None:
     for thread in prange(data.shape[0]):
-        _tile_loop(np.int64(turns), np.int64(config.ctypes.data), np.int64(data[thread].ctypes.data))
+        _tile_loop(
+            np.int64(turns),
+            np.int64(config.ctypes.data),
+            np.int64(data[thread].ctypes.data),
+            np.int64(sums[thread].ctypes.data),
+        )

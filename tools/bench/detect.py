@@ -295,7 +295,7 @@ def build_network_rules(architecture: Architecture, grid: PillarGrid, rows_per_b
         book = rules.find(tuple(known[name] for name in layer.inputs), layer)
         book.plan(rows_per_block)
         features = np.empty((book.cols.size, 1), np.float32)
-        known[layer.name] = PillarGrid(book.row_ptr, book.cols, features, book.shape)
+        known[layer.name] = PillarGrid.assemble(book.row_ptr, book.cols, features, book.shape)
 
 
 def compute_other_share(stages: Sequence[StageTime], rules_ms: float | None) -> float:

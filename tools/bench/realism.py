@@ -6,7 +6,6 @@ python -m colonnade.tools.bench.realism ../shared/data docs/realism.json
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -19,6 +18,7 @@ from ...detector.evaluate.truth import GroundTruth, LabelledFrame
 from ...detector.simulate.datasets import GENERATOR_VERSION, simulate_frames
 from ...detector.simulate.realism import SweepStatistics, measure_sweeps
 from ...detector.simulate.sensors import SENSORS, Sensor
+from ...runtime.files import replace_file
 
 FRAMES = 60
 SEED = 100
@@ -49,9 +49,7 @@ def write_realism(data: Path, out: Path) -> None:
     """Write `compare_realism(data)` to `out` as JSON with what made it."""
     sets = {name: asdict(_rounded(statistics)) for name, statistics in compare_realism(data).items()}
     content = {"generator_version": GENERATOR_VERSION, "simulated_seed": SEED, "sets": sets}
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.part")
-    temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    os.replace(temporary, out)
+    replace_file(out, json.dumps(content, indent=1) + "\n")
 
 
 def _rounded(statistics: SweepStatistics) -> SweepStatistics:

@@ -69,10 +69,11 @@ def bench_detect(
     """
     _let_threads_sleep()
     from ...detector.io import open_recording
+    from ...runtime.files import replace_file
     from ..bench.detect import open_detectors, run_detect_bench
     from ..bench.hardware import describe_hardware
     from .bench_tables import print_detect
-    from .output_files import check_report, write_text
+    from .output_files import check_report
 
     if json is not None:
         check_report("--json", json, ("recording", "frames_sha256"))
@@ -91,7 +92,7 @@ def bench_detect(
             progress=progress,
         )
     if json is not None:
-        write_text(json, report.to_json() + "\n")
+        replace_file(json, report.to_json() + "\n")
     print_detect(report)
 
 
@@ -161,9 +162,10 @@ def bench_engine(
       colonnade bench engine kitti/velodyne --frame 000000 --variant submanifold --threads 1 --threads 2
     """
     _let_threads_sleep()
+    from ...runtime.files import replace_file
     from ..bench.engine import EngineBench
     from .bench_tables import print_engine
-    from .output_files import check_report, write_text
+    from .output_files import check_report
 
     plan = _plan_engine(variant, keep, precision, threads, rounds, peers, layers)
     if json is not None:
@@ -180,14 +182,14 @@ def bench_engine(
 
         report = bench.run(advance)
     if json is not None:
-        write_text(json, report.to_json() + "\n")
+        replace_file(json, report.to_json() + "\n")
     if chart is not None or roofline is not None:
         from ..bench.charts import draw_roofline, draw_time_chart
 
         if chart is not None:
-            _write_bytes(chart, draw_time_chart(report))
+            replace_file(chart, draw_time_chart(report))
         if roofline is not None:
-            _write_bytes(roofline, draw_roofline(report))
+            replace_file(roofline, draw_roofline(report))
     print_engine(report)
 
 
@@ -251,7 +253,7 @@ def _find_frames(recording: Path | None, names: list[str] | None, limit: int) ->
 def _check_charts(chart: Path | None, roofline: Path | None, *, layers: bool) -> None:
     """Find out before the work begins whether the pictures can be drawn and written."""
     from ...runtime.errors import UsageError
-    from ..bench.charts import require_matplotlib
+    from ..bench.charts import is_chart, require_matplotlib
     from .output_files import check_file
 
     for option, path in (("--chart", chart), ("--roofline", roofline)):
@@ -261,15 +263,9 @@ def _check_charts(chart: Path | None, roofline: Path | None, *, layers: bool) ->
             raise UsageError(f"{option} {path}: the chart is a PNG; let the name end in .png")
         require_matplotlib()
         check_file(option, path)
+        if path.is_file() and path.stat().st_size and not is_chart(path):
+            raise UsageError(f"{option} {path}: the file exists and is no earlier chart; choose another name")
+    if chart is not None and roofline is not None and chart.resolve() == roofline.resolve():
+        raise UsageError(f"--roofline {roofline}: this is the file of --chart, too; choose another name")
     if roofline is not None and not layers:
         raise UsageError("--roofline shows the layers; leave --no-layers out")
-
-
-def _write_bytes(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name, then give it its own."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

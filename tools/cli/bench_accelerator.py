@@ -37,10 +37,11 @@ def bench_accelerator(
     Examples:
       colonnade bench accelerator kitti/velodyne --camera kitti/calib --json accelerator.json
     """
+    from ...runtime.files import replace_file
     from ..bench.accelerator import VARIANTS, run_accelerator_bench
     from ..bench.accelerator_document import summarise, write_document
     from ..bench.frames import crop_to_camera, read_frames
-    from .output_files import check_file, check_report, write_text
+    from .output_files import check_file, check_report
 
     if json is not None:
         check_report("--json", json, ("recording", "frame_names", "ablations"))
@@ -59,7 +60,7 @@ def bench_accelerator(
         name = recording.resolve().name + ("" if crop is None else ", camera view")
         report = run_accelerator_bench(frames, name, progress=advance)
     if json is not None:
-        write_text(json, report.to_json() + "\n")
+        replace_file(json, report.to_json() + "\n")
     if document is not None:
-        write_text(document, write_document(report))
+        replace_file(document, write_document(report))
     terminal.show_facts(list(summarise(report)))

@@ -180,7 +180,7 @@ def _open_movie(path: Path, recording: Path) -> MovieWriter:
     from .output_files import check_apart, check_file
 
     film = MovieWriter(path)
-    check_file("--movie", path, make_folder=True)
+    check_file("--movie", path, may_make=True)
     if path.exists():
         check_apart("--movie", path, recording)
     if path.is_file() and path.stat().st_size and not is_movie(path):
@@ -208,9 +208,9 @@ def _drive(run: DetectionRun, folder: Path, show: bool) -> tuple[str, Exception 
 
 def _finish(summary: RunSummary, detector: Detector, folder: Path, movie: Path | None) -> None:
     """Write the summary and print the tables."""
+    from ...runtime.files import replace_file
     from ..bench.hardware import describe_hardware
     from .earlier_results import SUMMARY
-    from .output_files import write_text
 
     manifest = detector.manifest
     more = {
@@ -219,7 +219,7 @@ def _finish(summary: RunSummary, detector: Detector, folder: Path, movie: Path |
         "precision": detector.precision,
         "threads": detector.threads,
     }
-    write_text(folder / SUMMARY, summary.to_json(**more, hardware=describe_hardware().to_dict()) + "\n")
+    replace_file(folder / SUMMARY, summary.to_json(**more, hardware=describe_hardware().to_dict()) + "\n")
 
     frames = f"{summary.frames:,}"
     frames += f", {summary.skipped:,} corrupt skipped" if summary.skipped else ""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ...detector.export.kitti_text import file_stem
 from ...runtime.errors import UsageError
+from ...runtime.files import find_final_name
 
 CONFIG, SUMMARY, BOXES, KITTI, PICTURES = (
     "config.yaml",
@@ -62,7 +63,7 @@ def find_earlier_results(output: Path) -> EarlierResults:
             raise _foreign(output, folder)
         if folder.is_dir():
             folders.append(folder)
-            files += _list_frames(output, folder, {stem + end for stem in stems for end in (suffix, ".part")})
+            files += _list_frames(output, folder, {stem + suffix for stem in stems})
     if not _is_plain(output / SUMMARY) and (output / SUMMARY).exists():
         raise _foreign(output, output / SUMMARY)
     return EarlierResults((*files, output / SUMMARY, output / BOXES, output / CONFIG), tuple(folders))
@@ -72,7 +73,7 @@ def _list_frames(output: Path, folder: Path, expected: set[str]) -> list[Path]:
     """Return the files of a folder, all of which must be expected."""
     files = sorted(folder.iterdir())
     for path in files:
-        if path.name not in expected or not _is_plain(path):
+        if find_final_name(path.name) not in expected or not _is_plain(path):
             raise _foreign(output, path)
     return files
 

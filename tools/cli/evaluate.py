@@ -70,8 +70,9 @@ def evaluate(
     """
     from ...detector.detector import load
     from ...detector.evaluate import EvaluationProtocol, open_dataset, run_detector, score_results
+    from ...runtime.files import replace_file
     from .error_pictures import ErrorPictures
-    from .output_files import check_report, write_text
+    from .output_files import check_report
 
     if json is not None:
         check_report("--json", json, _KEYS)
@@ -89,7 +90,7 @@ def evaluate(
             )
         )
         if json is not None:  # after every dataset, so that an interruption loses but the one in work
-            write_text(json, _format_json(reports, detector))
+            replace_file(json, _format_json(reports, detector))
         _print_report(reports[-1])
         if errors:
             _print_errors(reports[-1])

@@ -178,14 +178,14 @@ def _finish(
     """Write the files that are made of all results, and print the front."""
     from ...accel_model.exploration import find_front
     from ...accel_model.exploration_files import format_exploration, format_results
+    from ...runtime.files import replace_file
     from ..profile.front_chart import draw_front
-    from .output_files import write_text
 
     front = find_front(results)
     names = [frame.name for frame in traced]
-    write_text(folder / TABLE, format_results(results, front))
-    write_text(folder / REPORT, format_exploration(space, results, front, names))
-    write_text(folder / CHART, draw_front(results, front))
+    replace_file(folder / TABLE, format_results(results, front))
+    replace_file(folder / REPORT, format_exploration(space, results, front, names))
+    replace_file(folder / CHART, draw_front(results, front))
     problems = [result for result in results if result.problem is not None]
     terminal.show_facts(_list_facts(space, results, front, len(problems), len(traced), folder, total))
     if problems:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from ...runtime.errors import UsageError
+from ...runtime.files import make_folder, remove_empty
 
 
-def check_file(option: str, path: Path, *, make_folder: bool = False) -> None:
+def check_file(option: str, path: Path, *, may_make: bool = False) -> None:
     """Make sure that a file can be written, without leaving anything of it.
 
     Args:
         option: its name, for the message.
         path: the file.
-        make_folder: make the folder that it lies in.
+        may_make: the folder that it lies in may be missing, and is made later.
 
     Raises:
         UsageError: there can be no such file, or it cannot be written.
@@ -27,9 +27,7 @@ def check_file(option: str, path: Path, *, make_folder: bool = False) -> None:
     if path.exists() and not path.is_file():  # /dev/stdout, a named pipe
         return
     try:
-        if make_folder:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        check_folder(path.parent)
+        check_folder(path.parent, make=may_make)
     except OSError as error:
         raise UsageError(
             f"{option} {path}: cannot be written: {error.strerror or error}; name a file in a folder of yours"
@@ -55,10 +53,14 @@ def check_report(option: str, path: Path, keys: Collection[str]) -> None:
         )
 
 
-def check_folder(folder: Path) -> None:
-    """Raise OSError where no file can be made in `folder`."""
-    with tempfile.NamedTemporaryFile(dir=folder, prefix=".colonnade-", suffix=".part"):
-        pass
+def check_folder(folder: Path, *, make: bool = False) -> None:
+    """Raise OSError where no file can be made in `folder`, which with `make` may be missing, and is so again after."""
+    made = make_folder(folder) if make else ()
+    try:
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".colonnade-", suffix=".part"):
+            pass
+    finally:
+        remove_empty(made)
 
 
 def check_apart(option: str, path: Path, recording: Path, noun: str = "recording") -> None:
@@ -73,19 +75,6 @@ def check_apart(option: str, path: Path, recording: Path, noun: str = "recording
     else:
         return
     raise UsageError(f"{option} {path}: {relation}, which is left as it is; choose another place")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file under a temporary name, then give it its own; a pipe or a device is written to directly."""
-    if path.exists() and not path.is_file():
-        path.write_text(text, encoding="utf-8")
-        return
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def check_earlier(option: str, path: Path, opening: str, noun: str) -> None:

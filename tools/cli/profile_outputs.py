@@ -73,22 +73,22 @@ class Outputs:
         """Write the files."""
         from ...accel_model.chrome_trace import format_trace
         from ...accel_model.report_csv import format_layers
+        from ...runtime.files import replace_file
         from ...runtime.trace_files import save_traces
         from ..profile.page import format_page
         from ..profile.runs import format_profile
-        from .output_files import write_text
 
         shown = [run.shown for run in result.runs]
         if self._save_trace is not None:
             save_traces(self._save_trace, [frame.trace for frame in self._traces])
         if self._json is not None:
-            write_text(self._json, format_profile(result))
+            replace_file(self._json, format_profile(result))
         if self._csv is not None:
-            write_text(self._csv, format_layers(shown))
+            replace_file(self._csv, format_layers(shown))
         if self._html is not None:
-            write_text(self._html, format_page(result))
+            replace_file(self._html, format_page(result))
         if self._trace is not None:
-            write_text(self._trace, format_trace(shown))
+            replace_file(self._trace, format_trace(shown))
 
     def tell(self, *, quiet: bool) -> None:
         """Show what was written."""

@@ -87,6 +87,7 @@ def read_traces(path: Path, limit: int | None) -> Iterator[Source]:
     Raises:
         ConfigError: as `load_traces`.
     """
+    from ...runtime.file_names import readable_name
     from ...runtime.trace_files import load_traces
     from ..profile.host_energy import NOT_RUN
     from ..profile.runs import Workload
@@ -99,7 +100,9 @@ def read_traces(path: Path, limit: int | None) -> Iterator[Source]:
         TracedFrame(frame if model else str(number), trace)
         for number, (trace, (model, _, frame)) in enumerate(zip(traces, names, strict=True), start=1)
     )
-    yield Source(Workload(path.name, model, "traced earlier"), frames, len(traces), [], lambda: NOT_RUN)
+    yield Source(
+        Workload(readable_name(path.name), model, "traced earlier"), frames, len(traces), [], lambda: NOT_RUN
+    )
 
 
 @contextmanager

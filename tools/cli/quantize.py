@@ -166,8 +166,7 @@ def _check_output(output: Path, model: Path, recordings: list[Path], overwrite: 
         if not overwrite:
             raise UsageError(f"--output {output}: an int8 model lies there; --overwrite replaces it")
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        check_folder(output.parent)
+        check_folder(output.parent, make=True)
     except OSError as error:
         raise UsageError(
             f"--output {output}: cannot be written: {error.strerror or error}; choose another folder"
@@ -193,11 +192,15 @@ def _read_points(
 def _write(checkpoint: Checkpoint, output: Path) -> None:
     """Write the folder under a temporary name, then give it its own; in an earlier model file by file."""
     from ...detector.checkpoints import save_checkpoint
+    from ...runtime.files import making_folder
 
     if output.is_dir() and any(output.iterdir()):
         save_checkpoint(checkpoint, output)
         return
-    with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.", suffix=".part") as place:
+    with (
+        making_folder(output.parent),
+        tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.", suffix=".part") as place,
+    ):
         made = Path(place) / output.name
         save_checkpoint(checkpoint, made)
         if output.is_dir():

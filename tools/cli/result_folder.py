@@ -17,8 +17,9 @@ from ...detector.export.kitti_text import file_stem
 from ...detector.frames import Frame
 from ...runtime.errors import UsageError
 from ...runtime.file_names import readable_name
+from ...runtime.files import replace_file, replacing
 from .earlier_results import BOXES, CONFIG, KITTI, MARKER, PICTURES, find_earlier_results
-from .output_files import check_apart, check_folder, write_text
+from .output_files import check_apart, check_folder
 
 if TYPE_CHECKING:
     from ...detector.view import MovieWriter
@@ -75,7 +76,7 @@ def _link_latest(link: Path, target: str) -> None:
 
 def write_config(folder: Path, values: dict[str, Any]) -> None:
     """Write the effective configuration, in the order given; it tells later runs that the folder holds results."""
-    write_text(folder / CONFIG, MARKER + yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
+    replace_file(folder / CONFIG, MARKER + yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
 
 
 @dataclass(frozen=True)
@@ -144,9 +145,8 @@ class FrameOutputs:
 
     def _save_picture(self, frame_id: str, picture: Any) -> None:
         path = self._picture_folder / f"{file_stem(frame_id)}.png"
-        temporary = path.with_suffix(".part")
-        picture.save(temporary, "PNG", compress_level=3)
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            picture.save(temporary, "PNG", compress_level=3)
 
     def close(self) -> None:
         """Finish the files that span all frames."""

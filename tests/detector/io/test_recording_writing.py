@@ -72,6 +72,17 @@ def test_a_file_is_not_read_as_another_format(tmp_path: Path) -> None:
         assert open_recording(tmp_path / name, format=name[2:]).format == name[2:]
 
 
+def test_a_recording_that_fails_leaves_no_folder(tmp_path: Path) -> None:
+    def break_off() -> Iterator[Frame]:
+        yield from make_frames()
+        raise CorruptFrameError("the rest cannot be read")
+
+    for name in ("a.mcap", "a.bin", "a"):
+        with pytest.raises(CorruptFrameError):
+            write_recording(tmp_path / "new" / "place" / name, break_off())
+        assert names(tmp_path) == []
+
+
 def test_only_recordings_are_overwritten(tmp_path: Path) -> None:
     dataset = tmp_path / "data"
     write_recording(dataset / "velodyne", make_frames())
