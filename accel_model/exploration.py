@@ -116,7 +116,10 @@ def _load_base(path: str | Path, name: object) -> Spec:
     if not isinstance(name, str):
         raise ConfigError(f"{path}: 'base' must be the name of a preset or of a YAML file, got {name!r}")
     beside = Path(path).parent / name
-    return load_spec(beside if beside.is_file() else name)
+    try:
+        return load_spec(beside if beside.is_file() else name)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: 'base': {error}") from error
 
 
 def _check_values(path: str | Path, given: object, base: Spec) -> dict[str, tuple[Value, ...]]:
