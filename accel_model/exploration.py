@@ -11,7 +11,7 @@ import signal
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -215,7 +215,9 @@ def explore(
     size = max(1, min(16 // len(traces), len(points) // (4 * processes)))
     chunks = [points[start : start + size] for start in range(0, len(points), size)]
     try:
-        for results in pool.map(_cost_chunk, chunks):
+        with _shielded():
+            waiting = pool.map(_cost_chunk, chunks)
+        for results in waiting:
             yield from results
     except BrokenProcessPool as error:
         raise ColonnadeError(
@@ -223,6 +225,19 @@ def explore(
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _shielded() -> Iterator[None]:
+    """Hold Ctrl-C back while processes are started, which keep it held back: it is the parent's to handle."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def cost_point(base: Spec, point: Point, traces: Sequence[Trace]) -> PointResult:
@@ -270,8 +285,6 @@ _shared: list[tuple[Spec, tuple[Trace, ...]]] = []  # of a worker process: what 
 
 
 def _prepare(base: Spec, traces: tuple[Trace, ...]) -> None:
-    with suppress(ValueError):
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     _shared[:] = [(base, traces)]
 
 

@@ -1,4 +1,4 @@
-"""test_profile_page.py: the page of a profile: marks that say what the report says, and a real browser that shows it."""
+"""test_profile_page.py: the page of a profile: marks as the report says, and a real browser that shows it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from colonnade.tools.profile.page import format_page
 from colonnade.tools.profile.runs import Profile, Workload, profile_frames
 from colonnade.tools.profile.svg import Scale, fit_from_zero, fit_log, shorten
 from colonnade.tools.profile.traces import TracedFrame
-
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 DESIGNS = ("pillaracc-64x64", "dense-64x64", "pointacc-64x64")

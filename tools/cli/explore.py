@@ -114,8 +114,7 @@ def _check_folder(folder: Path, inputs: Sequence[Path]) -> None:
             f"--output {folder}: holds files of these names that are not ours; choose another folder"
         )
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        check_folder(folder)
+        check_folder(folder, make=True)
     except OSError as error:
         raise UsageError(f"--output {folder}: cannot be written: {error.strerror or error}") from error
 
