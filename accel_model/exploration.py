@@ -27,7 +27,7 @@ from .spec_files import change_values, load_spec, read_yaml
 Value = bool | int | float | str
 OBJECTIVES = ("milliseconds", "millijoules", "area_mm2")
 MOST_POINTS = 1_000_000
-_KEYS = ("base", "values", "sample", "seed")
+_KEYS = ("based_on", "values", "sample", "seed")
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class PointResult:
 
 
 def load_space(path: str | Path) -> Space:
-    """Read a space from YAML: `base`, a preset or a file; `values`, by key a list; `sample` and `seed`, if wanted.
+    """Read a space from YAML: `based_on`, a preset or a file; `values`, by key a list; `sample` and `seed`, if wanted.
 
     Raises:
         ConfigError: the file cannot be read, or a key or value does not describe a space; the message names it.
@@ -96,14 +96,14 @@ def load_space(path: str | Path) -> Space:
         raise ConfigError(f"{path}: cannot be read: {reason}; name a YAML file") from error
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
-    if not {"base", "values"} <= content.keys():
+    if not {"based_on", "values"} <= content.keys():
         raise ConfigError(
-            f"{path}: must hold 'base', the name of a preset or a file, and 'values', lists by key"
+            f"{path}: must hold 'based_on', the name of a preset or a file, and 'values', lists by key"
         )
     unknown = [str(key) for key in content if key not in _KEYS]
     if unknown:
         raise ConfigError(f"{path}: unknown key '{unknown[0]}'; a space has {', '.join(_KEYS)}")
-    base = _load_base(path, content["base"])
+    base = _load_base(path, content["based_on"])
     values = _check_values(path, content["values"], base)
     space = Space(
         base, values, _check_count(path, content, "sample"), _check_count(path, content, "seed") or 0
@@ -114,12 +114,12 @@ def load_space(path: str | Path) -> Space:
 
 def _load_base(path: str | Path, name: object) -> Spec:
     if not isinstance(name, str):
-        raise ConfigError(f"{path}: 'base' must be the name of a preset or of a YAML file, got {name!r}")
+        raise ConfigError(f"{path}: 'based_on' must be the name of a preset or of a YAML file, got {name!r}")
     beside = Path(path).parent / name
     try:
         return load_spec(beside if beside.is_file() else name)
     except ConfigError as error:
-        raise ConfigError(f"{path}: 'base': {error}") from error
+        raise ConfigError(f"{path}: 'based_on': {error}") from error
 
 
 def _check_values(path: str | Path, given: object, base: Spec) -> dict[str, tuple[Value, ...]]:

@@ -30,7 +30,7 @@ from colonnade.accel_model.spec_files import change_values, load_spec
 from colonnade.runtime.errors import ConfigError
 from colonnade.runtime.trace import BranchRecord, LayerRecord, SiteMap, Trace
 
-SPACE = """base: pillaracc-64x64
+SPACE = """based_on: pillaracc-64x64
 values:
   array.rows: [16, 32]
   dram.bandwidth_gb_per_s: [6.4, 12.8, 25.6]
@@ -83,7 +83,7 @@ def test_a_sample_is_drawn_by_its_seed(tmp_path: Path) -> None:
 
 def test_a_huge_space_can_be_sampled(tmp_path: Path) -> None:
     rows = ", ".join(map(str, range(1, 1200)))
-    text = f"base: dense-64x64\nvalues:\n  array.rows: [{rows}]\n  array.columns: [{rows}]\n"
+    text = f"based_on: dense-64x64\nvalues:\n  array.rows: [{rows}]\n  array.columns: [{rows}]\n"
     with pytest.raises(ConfigError, match="1,437,601 points; add 'sample'"):
         load_space(write_space(tmp_path, text))
     assert len(list_points(load_space(write_space(tmp_path, text + "sample: 7\n")), [make_trace()])) == 7
@@ -103,25 +103,25 @@ def test_keys_tell_values_base_and_traces_apart(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("base: pillaracc-64x64\n", "'values'"),
-        ("values: {array.rows: [1]}\n", "'base'"),
-        ("base: nonsense\nvalues: {array.rows: [1]}\n", "nonsense"),
-        ("base: [1]\nvalues: {array.rows: [1]}\n", "'base' must be the name"),
+        ("based_on: pillaracc-64x64\n", "'values'"),
+        ("values: {array.rows: [1]}\n", "'based_on'"),
+        ("based_on: nonsense\nvalues: {array.rows: [1]}\n", "nonsense"),
+        ("based_on: [1]\nvalues: {array.rows: [1]}\n", "'based_on' must be the name"),
         (SPACE + "smaple: 3\n", "unknown key 'smaple'"),
         (SPACE + "sample: 0\n", "'sample' must be a whole number from 1, got 0"),
         (SPACE + "seed: x\n", "'seed' must be a whole number from 0"),
-        ("base: pillaracc-64x64\nvalues: {array.rowz: [1]}\n", "array.rowz"),
-        ("base: pillaracc-64x64\nvalues: {array.rows: [16, 0]}\n", "array.rows.*got 0"),
-        ("base: pillaracc-64x64\nvalues: {array.rows: 16}\n", "'array.rows' must be a list"),
-        ("base: pillaracc-64x64\nvalues: {array.rows: []}\n", "'array.rows' must be a list"),
-        ("base: pillaracc-64x64\nvalues: {array.rows: [[16]]}\n", "'array.rows' must be numbers"),
-        ("base: pillaracc-64x64\nvalues: {array.rows: [16, 16]}\n", "'array.rows' name one twice"),
+        ("based_on: pillaracc-64x64\nvalues: {array.rowz: [1]}\n", "array.rowz"),
+        ("based_on: pillaracc-64x64\nvalues: {array.rows: [16, 0]}\n", "array.rows.*got 0"),
+        ("based_on: pillaracc-64x64\nvalues: {array.rows: 16}\n", "'array.rows' must be a list"),
+        ("based_on: pillaracc-64x64\nvalues: {array.rows: []}\n", "'array.rows' must be a list"),
+        ("based_on: pillaracc-64x64\nvalues: {array.rows: [[16]]}\n", "'array.rows' must be numbers"),
+        ("based_on: pillaracc-64x64\nvalues: {array.rows: [16, 16]}\n", "'array.rows' name one twice"),
         (
-            "base: pillaracc-64x64\nvalues:\n  array.rows: [1]\n  array.rows: [2]\n",
+            "based_on: pillaracc-64x64\nvalues:\n  array.rows: [1]\n  array.rows: [2]\n",
             "array.rows is there twice",
         ),
-        ("base: dense-64x64\nvalues: {mapping.lanes: [1]}\n", "mapping"),
-        ("base: [\n", "YAML"),
+        ("based_on: dense-64x64\nvalues: {mapping.lanes: [1]}\n", "mapping"),
+        ("based_on: [\n", "YAML"),
         ("- 1\n", "mapping"),
     ],
 )

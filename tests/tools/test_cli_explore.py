@@ -12,7 +12,7 @@ import pytest
 
 from colonnade.accel_model import exploration
 
-SPACE = """base: pillaracc-64x64
+SPACE = """based_on: pillaracc-64x64
 values:
   array.rows: [16, 64]
   array.columns: [16, 64]
@@ -95,7 +95,7 @@ def test_it_goes_on_where_it_stopped(colonnade, traced: Path, monkeypatch: pytes
 
 
 def test_a_recording_is_traced(colonnade, tiny_model: Path, recording: Path) -> None:
-    Path("space.yaml").write_text("base: dense-64x64\nvalues: {array.rows: [16, 32]}\n", encoding="utf-8")
+    Path("space.yaml").write_text("based_on: dense-64x64\nvalues: {array.rows: [16, 32]}\n", encoding="utf-8")
     outcome = colonnade(
         "explore", "space.yaml", "--recording", recording, "-m", tiny_model, "-o", "a/sweep", "-q"
     )
@@ -105,7 +105,7 @@ def test_a_recording_is_traced(colonnade, tiny_model: Path, recording: Path) -> 
 
 def test_designs_that_cannot_run_are_told(colonnade, traced: Path) -> None:
     Path("space.yaml").write_text(
-        "base: transformer-int8\nvalues: {array.rows: [16, 32]}\n", encoding="utf-8"
+        "based_on: transformer-int8\nvalues: {array.rows: [16, 32]}\n", encoding="utf-8"
     )
     outcome = colonnade("explore", "space.yaml", "--trace", traced, "-o", "sweep", "-q")
     assert outcome.code == 3
@@ -114,7 +114,7 @@ def test_designs_that_cannot_run_are_told(colonnade, traced: Path) -> None:
 
 
 def test_what_cannot_be_is_told_in_a_line(colonnade, traced: Path) -> None:
-    Path("wrong.yaml").write_text("base: pillaracc-64x64\nvalues: {array.rowz: [1]}\n", encoding="utf-8")
+    Path("wrong.yaml").write_text("based_on: pillaracc-64x64\nvalues: {array.rowz: [1]}\n", encoding="utf-8")
     Path("full").mkdir()
     Path("full/points.csv").write_text("mine")
     Path("foreign").mkdir()

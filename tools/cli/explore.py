@@ -24,7 +24,7 @@ _MOST_ROWS = 25  # of the front on the terminal
 
 def explore(
     space: Annotated[
-        Path, typer.Argument(metavar="SPACE.yaml", help="The space: base, values, sample, seed.")
+        Path, typer.Argument(metavar="SPACE.yaml", help="The space: based_on, values, sample, seed.")
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Where results go.")],
     trace: Annotated[
@@ -57,7 +57,7 @@ def explore(
 
     \b
     SPACE.yaml:
-      base: pillaracc-64x64            a preset, or a YAML file
+      based_on: pillaracc-64x64        a preset, or a YAML file
       values:                          all combinations of these
         array.rows: [16, 32, 64]
         dram.bandwidth_gb_per_s: [12.8, 25.6]
