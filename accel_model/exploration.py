@@ -163,7 +163,7 @@ def _check_size(path: str | Path, space: Space) -> None:
 def list_points(space: Space, traces: Sequence[Trace]) -> tuple[Point, ...]:
     """Return the points of a space in order, the last key's values next to each other; or the sample, in that order.
 
-    A point's key depends on its values, on the base and on the traces, so that a result is never taken for another's.
+    A point's key depends on its values, the base, the traces and the models, so that a result is never taken for another's.
     """
     numbers: Sequence[int] = range(space.size)
     if space.sample is not None and space.sample < space.size:
@@ -173,9 +173,11 @@ def list_points(space: Space, traces: Sequence[Trace]) -> tuple[Point, ...]:
 
 
 def hash_inputs(base: Spec, traces: Sequence[Trace]) -> str:
-    """Return a hash of what all points share."""
+    """Return a hash of what all points share, the models themselves included."""
     plain = json.dumps(asdict(replace(base, provenance={})), sort_keys=True, default=str)
     digest = hashlib.sha256(plain.encode())
+    for module in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(module.read_bytes())
     for trace in traces:
         digest.update(repr((trace.encoder, len(trace.layers))).encode())
         for layer in trace.layers:
