@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from .energy import derive_energies
 from .spec import Basis, Spec
 
-_NO_CONSTANTS = ("name", "description", "provenance", "overrides")
+_NO_CONSTANTS = ("name", "description", "kind", "provenance", "overrides")
 
 
 @dataclass(frozen=True)

@@ -163,7 +163,7 @@ def _check_size(path: str | Path, space: Space) -> None:
 def list_points(space: Space, traces: Sequence[Trace]) -> tuple[Point, ...]:
     """Return the points of a space in order, the last key's values next to each other; or the sample, in that order.
 
-    A point's key depends on its values, the base, the traces and the models, so that a result is never taken for another's.
+    A point's key depends on its values, the base, the traces and the models, so that no result is taken for another's.
     """
     numbers: Sequence[int] = range(space.size)
     if space.sample is not None and space.sample < space.size:
