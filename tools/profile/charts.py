@@ -147,6 +147,10 @@ def _draw_roofs(across: Scale, up: Scale, peak: float, slope: float) -> list[str
                 "y2": percent(1 - up.place(y2)),
             }
             lines.append(mark(tip, "line", kind=f"roof {kind}", **ends))
+    x, y = (low**0.6 * high**0.4 for low, high in zip(corners[0], corners[1], strict=True))
+    words = f"memory: {slope:.3g} bytes per cycle"
+    place = (across.place(x), 1 - up.place(y))
+    lines.append(text(words, *place, anchor="end", dx="-6", dy="-14", class_="note wide"))
     words = f"array: {peak:,.0f} MAC per cycle"
     lines.append(text(words, 1, 1 - up.place(peak), anchor="end", dy="-9", class_="note"))
     return lines
@@ -157,7 +161,7 @@ def _choose_named(layers: Sequence[LayerReport], places: Sequence[tuple[float, f
     named: list[int] = []
     for number in sorted(range(len(layers)), key=lambda n: (-layers[n].cycles, n)):
         x, y = places[number]
-        is_free = all(abs(x - places[n][0]) > 0.09 or abs(y - places[n][1]) > 0.06 for n in named)
+        is_free = all(abs(x - places[n][0]) > 0.16 or abs(y - places[n][1]) > 0.06 for n in named)
         if is_free and len(named) < _LABELLED:
             named.append(number)
     return named

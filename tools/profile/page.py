@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 from ...accel_model.constants import Constant, list_constants
-from ...accel_model.report import Band, LayerReport
+from ...accel_model.report import LayerReport
 from ...accel_model.report_json import STATEMENT
 from ...accel_model.spread import Comparison
 from .charts import UNIT_NAMES, draw_energy, draw_legend, draw_roofline, draw_spread, draw_stack, list_units
@@ -187,7 +187,7 @@ def _write_layers(profile: Profile) -> str:
     rows: list[tuple[str, ...]] = [_list_layer(layer) for layer in report.layers]
     sums = (shorten(report.macs), f"{report.cycles:,}", f"{report.utilisation:.0%}", "", "")
     moved = (shorten(report.actions.sram_bytes), shorten(report.actions.dram_bytes))
-    rows.append(("all", "", "", "", "", *sums, *moved, _format_band(report.energy_band_mj * 1e3)))
+    rows.append(("all", "", "", "", "", *sums, *moved, _format(report.energy_mj * 1e3)))
     body = f"<details><summary>Table of the layers</summary>{_table(head, rows, has_total=True)}</details>"
     return _section("Layers", "", body)
 
@@ -197,7 +197,7 @@ def _list_layer(layer: LayerReport) -> tuple[str, ...]:
     counts = (f"{n:,}" for n in (layer.active_inputs, layer.active_outputs, layer.rules))
     shares = (f"{layer.utilisation:.0%}", f"{layer.dense_utilisation:.0%}", UNIT_NAMES[layer.cost.limit])
     moved = (shorten(actions.sram_bytes), shorten(actions.dram_bytes))
-    energy = _format_band(layer.picojoules * 1e-6)
+    energy = _format(layer.picojoules.nominal * 1e-6)
     return (
         layer.name,
         layer.kind,
@@ -254,7 +254,3 @@ def _table(head: Iterable[str], rows: Sequence[Sequence[str]], *, has_total: boo
 
 def _format(figure: float) -> str:
     return f"{figure:,.0f}" if abs(figure) >= 100 else f"{figure:.3g}"
-
-
-def _format_band(band: Band) -> str:
-    return f"{_format(band.nominal)} ({_format(band.low)} to {_format(band.high)})"

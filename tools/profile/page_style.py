@@ -62,7 +62,8 @@ th { text-align: right; font-weight: 600; color: var(--soft); border-bottom: 1px
   vertical-align: bottom; }
 td { text-align: right; padding: 5px 10px; border-bottom: 1px solid var(--grid); white-space: nowrap; }
 th:first-child, td:first-child, .words { text-align: left; } td:first-child, th:first-child { padding-left: 0; }
-td.words { white-space: normal; min-width: 12em; } tr.total td { font-weight: 600; border-bottom: 0; }
+td.words { white-space: normal; }
+td.words:last-child { min-width: 16em; width: 50%; } tr.total td { font-weight: 600; border-bottom: 0; }
 .legend { display: flex; flex-wrap: wrap; gap: 4px 18px; font-size: 13px; color: var(--soft);
   margin: 8px 0 12px; max-width: none; }
 .key { display: inline-block; width: 12px; height: 12px; border-radius: 3px; background: var(--c); margin-right: 6px;
@@ -85,7 +86,7 @@ summary { cursor: pointer; font-weight: 600; } details[open] summary { margin-bo
 #tip { position: fixed; z-index: 9; pointer-events: none; background: var(--ink); color: var(--page);
   font-size: 13px; line-height: 1.35;
   padding: 6px 10px; border-radius: 6px; max-width: min(320px, 80vw); } #tip[hidden] { display: none; }
-@media (max-width: 640px) { main { padding: 24px 14px 48px; } section { padding: 16px 14px; }
+@media (max-width: 640px) { .wide { display: none; } main { padding: 24px 14px 48px; } section { padding: 16px 14px; }
   .scroll { margin: 0 -14px; padding: 0 14px; }
   dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: 8px; }
 .bars { gap: 2px 8px; font-size: 12px; } .bars b { min-width: 0; padding-left: 2px; }
