@@ -24,7 +24,7 @@ class ActionCounts:
         output_read_bytes, output_write_bytes: of the output buffer.
         rule_compares: comparisons of coordinates.
         rule_read_bytes, rule_write_bytes: of the rule buffer.
-        nonlinear: elements through the operator unit.
+        nonlinear: steps of the operator unit's lanes, one multiplication each.
         dram_stream_bits, dram_random_bits: to or from main memory, in order and not.
         cycles: that leakage lasts.
     """

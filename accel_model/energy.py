@@ -15,7 +15,6 @@ from .energy_tables import (
     LEAKAGE_HIGH,
     LEAKAGE_LOW,
     LIBRARY_MAC_PJ,
-    MULTIPLY_ADDS,
     MULTIPLY_PJ,
     REGISTER_PJ,
     SRAM_HIGH,
@@ -174,25 +173,23 @@ def _derive_dram(dram: DramSpec) -> dict[str, ActionEnergy]:
 
 
 def _derive_nonlinear(unit: NonlinearSpec | None, node_nm: int, scale: NodeScaling) -> ActionEnergy:
-    """Return the energy of an element through the operator unit.
+    """Return the energy of one step of a lane of the operator unit.
 
     NN-LUT: comparisons as a tree, a read of its table, a multiplication, an addition, all of 32 bits; at least in
-    fp16, at most one comparison per entry and the multiplier of Aladdin's library. The others: as many 32-bit
-    (exact: fp32) multiply-adds as are assumed; half to twice.
+    fp16, at most one comparison per entry and the multiplier of Aladdin's library. The others: a multiply-add of 32
+    bits (exact: fp32); half to twice. How many steps an element takes is counted, not priced: `nonlinear.py`.
     """
     if unit is None:
         return ActionEnergy(0.0, 0.0, 0.0, "assumed", "no such unit")
     ops, source = scale_operations(node_nm, scale)
-    steps = MULTIPLY_ADDS[unit.unit]
     if unit.unit == "nn_lut":
         return _derive_table_unit(unit.entries, ops, node_nm, scale)
     one = ops.fp32_multiply + ops.fp32_add if unit.unit == "exact" else ops.int32_multiply + ops.int32_add
-    value = steps * one
-    return ActionEnergy(value, value / 2, value * 2, "assumed", f"{steps} multiply-adds of 32 bits; {source}")
+    return ActionEnergy(one, one / 2, one * 2, "assumed", f"one multiply-add of 32 bits; {source}")
 
 
 def _derive_table_unit(entries: int, ops: Operations, node_nm: int, scale: NodeScaling) -> ActionEnergy:
-    """Return the energy of an element through NN-LUT (arXiv 2112.02191, which publishes no figure)."""
+    """Return the energy of a step of NN-LUT (arXiv 2112.02191, which publishes no figure)."""
     factor, source = scale_library(node_nm, scale)
     compare, read = COMPARE_PJ * factor, _TABLE_BITS * REGISTER_PJ * factor
     tree = math.ceil(math.log2(entries))

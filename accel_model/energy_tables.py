@@ -90,7 +90,7 @@ LIBRARY_MAC_PJ = 0.1595
 DINT_POWER_SAVING = 2.56
 DINT_AREA_SAVING = 1.93
 
-# Of one element; the last two are guesses.
+# Multiply-adds that a lane holds, for the area; the last two are guesses.
 MULTIPLY_ADDS: dict[NonlinearUnit, int] = {
     "nn_lut": 1,
     "polynomial": 2,

@@ -25,7 +25,7 @@ from .sparse_layer import Schedule, SparseJob, plan_schedule
 
 _ORDERS: tuple[LoopOrder, ...] = ("tiles_outer", "channels_outer")
 _SIZES = (2048, 1024, 512, 256, 128)
-_SLACK = 1.01  # cycles that may be paid for less traffic
+_SLACK = 1 + 1 / 256  # cycles that may be paid for less traffic, as in `dense_layer.py`
 _SMALLER = (64, 32, 16, 8, 4, 2, 1)  # tried only where none of the above fits
 
 

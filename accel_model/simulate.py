@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..runtime.errors import ConfigError
+from ..runtime.operations import OperationTrace
 from ..runtime.trace import LayerRecord, Trace
 from .cost import LayerCost
 from .dense_layer import cost_dense_layer, cost_encoder
@@ -12,16 +13,19 @@ from .report import LayerReport, Report
 from .scheduler import cost_sparse_layer
 from .sparse_layer import SparseJob, keeps_rules
 from .spec import Spec
+from .transformer import simulate_operations
 
 
-def simulate(trace: Trace, spec: Spec) -> Report:
-    """Return what a recorded frame would cost on an accelerator.
+def simulate(trace: Trace | OperationTrace, spec: Spec) -> Report:
+    """Return what a recorded frame, or a transformer's operations, would cost on an accelerator.
 
     A sparse trace on a dense accelerator is costed as the dense network would be. Layers run one after the other.
 
     Raises:
         ConfigError: the accelerator does not run such traces, or a buffer is too small for a layer.
     """
+    if isinstance(trace, OperationTrace):
+        return simulate_operations(trace, spec)
     if spec.kind == "transformer":
         raise ConfigError(f"{spec.name} runs transformers; this is the trace of a pillar network")
     costs = _cost_dense(trace, spec) if spec.kind == "dense" else _cost_sparse(trace, spec)

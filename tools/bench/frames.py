@@ -92,7 +92,7 @@ def find_pillars(points: Points) -> npt.NDArray[np.int32]:
 
 
 def crop_to_camera(calibrations: Path) -> Callable[[str, Points], Points]:
-    """Return a crop of KITTI frames to what the left colour camera sees, as published figures of this dataset are taken.
+    """Return a crop of KITTI frames to what the left colour camera sees, as published figures are taken.
 
     Args:
         calibrations: folder with a calibration FRAME.txt per frame.

@@ -40,6 +40,7 @@ def bench_accelerator(
     from ...runtime.files import replace_file
     from ..bench.accelerator import VARIANTS, run_accelerator_bench
     from ..bench.accelerator_document import summarise, write_document
+    from ..bench.accelerator_report import read_report
     from ..bench.frames import crop_to_camera, read_frames
     from .output_files import check_file, check_report
 
@@ -62,5 +63,7 @@ def bench_accelerator(
     if json is not None:
         replace_file(json, report.to_json() + "\n")
     if document is not None:
-        replace_file(document, write_document(report))
+        replace_file(
+            document, write_document(read_report(report.to_json()))
+        )  # figures as rounded in the JSON
     terminal.show_facts(list(summarise(report)))
