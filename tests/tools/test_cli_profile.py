@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from colonnade.runtime.trace_files import load_traces
@@ -196,3 +198,34 @@ def test_host_energy_is_measured_where_there_is_a_counter(
     assert "0.9 mJ per frame, measured: RAPL package-0" in outcome.out
     host = json.loads(Path("p.json").read_text())["host_energy"]
     assert host == {"measured": True, "millijoules": 0.9, "frames": 3, "source": "RAPL package-0"}
+
+
+def test_an_interruption_keeps_the_frames_that_are_done(
+    colonnade, traced: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from colonnade.tools.profile import runs
+
+    simulate, costed = runs.simulate, []
+
+    def simulate_and_interrupt(trace, spec):
+        costed.append(trace.name)
+        if len(costed) == 2:
+            signal.raise_signal(signal.SIGINT)
+        return simulate(trace, spec)
+
+    monkeypatch.setattr(runs, "simulate", simulate_and_interrupt)
+    outcome = colonnade("profile", traced, "--json", "p.json", "-q")
+    assert outcome.code == 130
+    assert "2 frames" in outcome.out
+    assert len(json.loads(Path("p.json").read_text())["frames"]) == 2
+
+
+@pytest.mark.parametrize("model", ["tiny", "standard-submanifold"])
+def test_a_frame_without_pillars(colonnade, tiny_model: Path, tmp_path: Path, model: str) -> None:
+    folder = tmp_path / "far"
+    folder.mkdir()
+    np.full((100, 4), 500, np.float32).tofile(folder / "000000.bin")
+    outcome = colonnade("profile", folder, "-m", tiny_model if model == "tiny" else model, *FILES)
+    assert outcome.code == 0, outcome.err
+    json.loads(Path("p.json").read_text(), parse_constant=pytest.fail)
+    assert "nan" not in Path("p.html").read_text()
