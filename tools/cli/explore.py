@@ -222,7 +222,7 @@ def _print_front(front: Sequence[PointResult]) -> None:
         (
             *(str(value) for _, value in result.point.values),
             f"{result.milliseconds:,.3f}",
-            f"{result.millijoules:,.2f}",
+            f"{result.millijoules:,.3f}",
             f"{result.low_mj:,.2f}",
             f"{result.high_mj:,.2f}",
             f"{result.area_mm2:.2f}",

@@ -104,7 +104,7 @@ for (const mark of document.querySelectorAll(".mark")) {
   mark.dataset.tip = title.textContent;
   title.remove();
 }
-document.addEventListener("pointermove", (event) => {
+const show = (event) => {
   const mark = event.target.closest(".mark");
   tip.hidden = !mark;
   if (!mark) return;
@@ -113,5 +113,7 @@ document.addEventListener("pointermove", (event) => {
   const above = event.clientY - tip.offsetHeight - 12;
   tip.style.left = Math.max(8, left) + "px";
   tip.style.top = (above < 8 ? event.clientY + 18 : above) + "px";
-});
+};
+document.addEventListener("pointermove", show);
+document.addEventListener("pointerdown", show);  // a finger does not hover
 """
