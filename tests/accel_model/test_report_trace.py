@@ -13,6 +13,10 @@ from report_cases import make_report
 
 from colonnade.accel_model.chrome_trace import format_trace
 from colonnade.accel_model.report import Report
+from colonnade.accel_model.report_csv import format_layers
+from colonnade.accel_model.simulate import simulate
+from colonnade.accel_model.spec_files import load_spec
+from colonnade.accel_model.transformer_shapes import SHAPES, list_operations
 
 
 def read_tracks(text: str) -> dict[tuple[int, str], list[dict]]:
@@ -74,3 +78,10 @@ def test_several_reports_are_processes() -> None:
     assert [design["clock_mhz"] for design in content["otherData"]["designs"]] == [1000, 1000]
     assert {event["ph"] for event in content["traceEvents"]} == {"M", "X", "C"}
     assert all({"name", "ph", "pid"} <= event.keys() for event in content["traceEvents"])
+
+
+def test_a_transformer_has_tracks_too() -> None:
+    report = simulate(list_operations(next(iter(SHAPES.values())), 16), load_spec("transformer-int8"))
+    check_tracks(report, report.to_chrome_trace())
+    assert json.loads(report.to_json())["totals"]["cycles"] == report.cycles
+    assert len(format_layers([report]).splitlines()) == 1 + len(report.layers)

@@ -191,3 +191,20 @@ def test_a_browser_shows_the_page(profile: Profile, tmp_path: Path, width: int) 
     assert found["energy"] >= 5
     assert found["tip"].startswith(layers[0].name)
     assert found["overflow"] <= 0
+
+
+@pytest.mark.parametrize("place", range(len(DESIGNS)))
+def test_units_of_real_frames_never_overlap_and_add_up(profile: Profile, place: int) -> None:
+    report = profile.runs[place].shown
+    events = json.loads(report.to_chrome_trace())["traceEvents"]
+    names = {event["tid"]: event["args"]["name"] for event in events if event["name"] == "thread_name"}
+    spans: dict[str, list[tuple[int, int]]] = {name: [] for name in names.values()}
+    for event in events:
+        if event["ph"] == "X":
+            spans[names[event["tid"]]].append((event["args"]["start_cycle"], event["args"]["cycles"]))
+    for name, found in spans.items():
+        ends = [start + cycles for start, cycles in sorted(found)]
+        assert all(end <= start for end, (start, _) in zip(ends, sorted(found)[1:], strict=False)), name
+        assert max(ends) <= report.cycles
+        busy = sum(dict(layer.cost.busy).get(name, 0) for layer in report.layers)
+        assert sum(cycles for _, cycles in found) == (report.cycles if name == "layers" else busy), name
