@@ -76,8 +76,11 @@ def find_survivors(
     boxes: NDArray[np.float64], labels: NDArray[np.int32], threshold: float
 ) -> NDArray[np.bool_]:
     """Return which boxes (N, 7), given by descending score, no kept box of their label before them suppresses."""
-    kept = np.ones(len(boxes), np.bool_)
-    _suppress(boxes, labels, float(threshold), np.empty(len(boxes)), _clipping_space(), kept)
+    kept, solid = np.ones(len(boxes), np.bool_), _find_solid(boxes)
+    length, width = np.where(solid, boxes[:, 3:5].T, np.nan)
+    # Half a diagonal, and a little more than rounding can take from it.
+    reach = 0.500001 * np.sqrt(length * length + width * width)
+    _suppress(boxes, reach, labels, float(threshold), False, _clipping_space(), kept)
     return kept
 
 
@@ -109,9 +112,15 @@ def count_points(points: ArrayLike, boxes: ArrayLike) -> NDArray[np.int32]:
 
 def _overlaps(a: ArrayLike, b: ArrayLike, *, volume: bool) -> NDArray[np.float64]:
     first, second = _check_boxes(a), _check_boxes(b)
-    result = np.zeros((len(first), len(second)))
-    _overlap_matrix(first, second, volume, _clipping_space(), result)
+    result, of_a, of_b = np.zeros((len(first), len(second))), _find_solid(first), _find_solid(second)
+    overlaps = np.empty((np.count_nonzero(of_a), np.count_nonzero(of_b)))
+    _overlap_matrix(first[of_a], second[of_b], volume, _clipping_space(), overlaps)
+    result[np.ix_(of_a, of_b)] = overlaps
     return result
+
+
+def _find_solid(rows: NDArray[np.float64]) -> NDArray[np.bool_]:
+    return np.asarray(np.isfinite(rows).all(axis=1) & (rows[:, 3:6] > 0.0).all(axis=1))
 
 
 def _clipping_space() -> NDArray[np.float64]:
@@ -150,46 +159,16 @@ def _check_points(points: ArrayLike) -> NDArray[np.floating]:
 
 
 @kernel
-def _is_solid(box: NDArray[np.float64]) -> bool:
-    for value in box:
-        if not math.isfinite(value):
-            return False
-    return bool(box[3] > 0.0 and box[4] > 0.0 and box[5] > 0.0)
+def _overlap(a: NDArray[np.float64], b: NDArray[np.float64], volume: bool, space: NDArray[np.float64]) -> float:
+    """Intersection over union of two solid boxes, of the footprints or of the volumes.
 
-
-@kernel
-def _clip(
-    polygon: NDArray[np.float64],
-    count: int,
-    axis: int,
-    sign: float,
-    limit: float,
-    clipped: NDArray[np.float64],
-) -> int:
-    """Write the part of a convex polygon with sign * coordinate <= limit to `clipped`; return how many corners."""
-    kept = 0
-    for i in range(count):
-        j = i + 1 if i + 1 < count else 0
-        here, there = sign * polygon[i, axis] - limit, sign * polygon[j, axis] - limit
-        if here <= 0.0:
-            clipped[kept, 0], clipped[kept, 1] = polygon[i, 0], polygon[i, 1]
-            kept += 1
-        if (here < 0.0 and there > 0.0) or (here > 0.0 and there < 0.0):
-            share = here / (here - there)
-            other = 1 - axis
-            clipped[kept, axis] = sign * limit  # exactly on the edge, whatever `share` rounds to
-            clipped[kept, other] = polygon[i, other] + share * (polygon[j, other] - polygon[i, other])
-            kept += 1
-    return kept
-
-
-@kernel
-def _intersection_area(a: NDArray[np.float64], b: NDArray[np.float64], space: NDArray[np.float64]) -> float:
-    """Area shared by two footprints (Sutherland-Hodgman).
-
-    Worked out in b's own frame, where b's edges are parallel to the axes. `space`: see `_clipping_space`.
+    The footprints' intersection is found in b's own frame, where b's edges are parallel to the axes: a is cut at each
+    of them in turn (Sutherland-Hodgman). All of it is one kernel, which compiles faster than several. `space`: see
+    `_clipping_space`.
     """
-    front, back = space[0], space[1]
+    reach = (math.hypot(a[3], a[4]) + math.hypot(b[3], b[4])) / 2
+    if math.hypot(a[0] - b[0], a[1] - b[1]) > reach:
+        return 0.0
     cos, sin = math.cos(b[6]), math.sin(b[6])
     x, y = a[0] - b[0], a[1] - b[1]
     centre_x, centre_y = x * cos + y * sin, y * cos - x * sin
@@ -197,44 +176,40 @@ def _intersection_area(a: NDArray[np.float64], b: NDArray[np.float64], space: ND
     for k in range(4):  # counter-clockwise, as box_corners
         along = a[3] / 2 if k == 0 or k == 3 else -a[3] / 2
         across = a[4] / 2 if k < 2 else -a[4] / 2
-        front[k, 0] = centre_x + along * cos - across * sin
-        front[k, 1] = centre_y + along * sin + across * cos
-    count, sign = int(np.int64(4)), 1.0  # a bare 4 would compile `_clip` once more
+        space[0, k, 0] = centre_x + along * cos - across * sin
+        space[0, k, 1] = centre_y + along * sin + across * cos
+    count = 4
     for cut in range(4):  # right and left of b, then beside it
-        axis = cut // 2
-        count = _clip(front, count, axis, sign, b[3 + axis] / 2, back)
-        front, back, sign = back, front, -sign
-    if count < 3:
-        return 0.0
+        axis, old, new, kept = cut // 2, cut % 2, 1 - cut % 2, 0
+        sign, limit, other = 1.0 - 2.0 * old, b[3 + axis] / 2, 1 - axis
+        for i in range(count):
+            j = i + 1 if i + 1 < count else 0
+            here, there = sign * space[old, i, axis] - limit, sign * space[old, j, axis] - limit
+            if here <= 0.0:
+                space[new, kept, 0], space[new, kept, 1] = space[old, i, 0], space[old, i, 1]
+                kept += 1
+            if (here < 0.0 and there > 0.0) or (here > 0.0 and there < 0.0):
+                share, from_ = here / (here - there), space[old, i, other]
+                space[new, kept, axis] = sign * limit  # exactly on the edge, whatever `share` rounds to
+                space[new, kept, other] = from_ + share * (space[old, j, other] - from_)
+                kept += 1
+        count = kept
     twice = 0.0
     for k in range(1, count - 1):  # a fan from the first corner keeps the terms small
-        ux, uy = front[k, 0] - front[0, 0], front[k, 1] - front[0, 1]
-        vx, vy = front[k + 1, 0] - front[0, 0], front[k + 1, 1] - front[0, 1]
+        ux, uy = space[0, k, 0] - space[0, 0, 0], space[0, k, 1] - space[0, 0, 1]
+        vx, vy = space[0, k + 1, 0] - space[0, 0, 0], space[0, k + 1, 1] - space[0, 0, 1]
         twice += ux * vy - uy * vx
-    return max(0.0, twice / 2)
-
-
-@kernel
-def _overlap(
-    a: NDArray[np.float64],
-    b: NDArray[np.float64],
-    volume: bool,
-    space: NDArray[np.float64],
-) -> float:
-    reach = (math.hypot(a[3], a[4]) + math.hypot(b[3], b[4])) / 2
-    if math.hypot(a[0] - b[0], a[1] - b[1]) > reach:
-        return 0.0
     size_a, size_b = a[3] * a[4], b[3] * b[4]
-    shared = min(_intersection_area(a, b, space), size_a, size_b)
+    shared = min(min(max(0.0, twice / 2), size_a), size_b)
     if volume:
         top = min(a[2] + a[5] / 2, b[2] + b[5] / 2)
         bottom = max(a[2] - a[5] / 2, b[2] - b[5] / 2)
-        shared *= max(0.0, min(top - bottom, a[5], b[5]))
+        shared *= max(0.0, min(min(top - bottom, a[5]), b[5]))
         size_a, size_b = size_a * a[5], size_b * b[5]
     union = size_a + size_b - shared
     if not 0.0 < union < np.inf:  # sides so small or so large that the product left the range of a double
         return 0.0
-    return float(min(1.0, shared / union))
+    return min(1.0, shared / union)
 
 
 @kernel
@@ -246,34 +221,31 @@ def _overlap_matrix(
     result: NDArray[np.float64],
 ) -> None:
     for i in range(len(a)):
-        if not _is_solid(a[i]):
-            continue
         for j in range(len(b)):
-            if _is_solid(b[j]):
-                result[i, j] = _overlap(a[i], b[j], volume, space)
+            result[i, j] = _overlap(a[i], b[j], volume, space)
 
 
 @kernel
 def _suppress(
     boxes: NDArray[np.float64],
+    reach: NDArray[np.float64],
     labels: NDArray[np.int32],
     threshold: float,
-    reach: NDArray[np.float64],
+    volume: bool,
     space: NDArray[np.float64],
     kept: NDArray[np.bool_],
 ) -> None:
-    """Write which of the boxes, given by descending score, no kept box of their label before them suppresses."""
-    for i in range(len(boxes)):  # half a diagonal, and a little more than rounding can take from it
-        reach[i] = 0.500001 * math.sqrt(boxes[i, 3] * boxes[i, 3] + boxes[i, 4] * boxes[i, 4])
+    """Write which of the boxes, given by descending score, no kept box of their label before them suppresses.
+
+    Boxes farther from each other than the sum of their `reach`, or whose reach is NaN, do not overlap.
+    """
     for i in range(len(boxes)):
-        if not (kept[i] and _is_solid(boxes[i])):
+        if not kept[i]:
             continue
         for j in range(i + 1, len(boxes)):
             x, y, near = boxes[j, 0] - boxes[i, 0], boxes[j, 1] - boxes[i, 1], reach[i] + reach[j]
-            apart = x * x + y * y > near * near  # true of most pairs
-            if apart or not kept[j] or labels[j] != labels[i] or not _is_solid(boxes[j]):
-                continue
-            kept[j] = not _overlap(boxes[i], boxes[j], False, space) > threshold
+            if x * x + y * y <= near * near and kept[j] and labels[j] == labels[i]:  # true of few pairs
+                kept[j] = not _overlap(boxes[i], boxes[j], volume, space) > threshold
 
 
 @kernel
