@@ -78,9 +78,11 @@ def find_survivors(
     """Return which boxes (N, 7), given by descending score, no kept box of their label before them suppresses."""
     kept, solid = np.ones(len(boxes), np.bool_), _find_solid(boxes)
     length, width = np.where(solid, boxes[:, 3:5].T, np.nan)
-    # Half a diagonal, and a little more than rounding can take from it.
-    reach = 0.500001 * np.sqrt(length * length + width * width)
-    _suppress(boxes, reach, labels, float(threshold), False, _clipping_space(), kept)
+    with np.errstate(over="ignore"):
+        sizes = length * width
+        # Half a diagonal, and a little more than rounding can take from it.
+        reach = 0.500001 * np.sqrt(length * length + width * width)
+    _suppress(boxes, sizes, reach, labels, float(threshold), _clipping_space(), kept)
     return kept
 
 
@@ -113,10 +115,26 @@ def count_points(points: ArrayLike, boxes: ArrayLike) -> NDArray[np.int32]:
 def _overlaps(a: ArrayLike, b: ArrayLike, *, volume: bool) -> NDArray[np.float64]:
     first, second = _check_boxes(a), _check_boxes(b)
     result, of_a, of_b = np.zeros((len(first), len(second))), _find_solid(first), _find_solid(second)
-    overlaps = np.empty((np.count_nonzero(of_a), np.count_nonzero(of_b)))
-    _overlap_matrix(first[of_a], second[of_b], volume, _clipping_space(), overlaps)
-    result[np.ix_(of_a, of_b)] = overlaps
+    solid_a, solid_b = first[of_a], second[of_b]
+    shared = np.empty((len(solid_a), len(solid_b)))
+    _intersect_all(solid_a, solid_b, _clipping_space(), shared)
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        (_, _, z, length, width, height, _), others = solid_a.T[:, :, None], solid_b.T
+        sizes, other_sizes = length * width, others[3] * others[4]
+        shared = np.minimum(np.minimum(shared, sizes), other_sizes)
+        if volume:
+            top = np.minimum(z + height / 2, others[2] + others[5] / 2)
+            bottom = np.maximum(z - height / 2, others[2] - others[5] / 2)
+            shared *= np.maximum(0.0, np.minimum(np.minimum(top - bottom, height), others[5]))
+            sizes, other_sizes = sizes * height, other_sizes * others[5]
+        result[np.ix_(of_a, of_b)] = _divide(shared, sizes + other_sizes - shared)
     return result
+
+
+def _divide(shared: NDArray[np.float64], union: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the share, at most 1; 0 where sides were so small or large that a product left the range of a double."""
+    good = (union > 0.0) & (union < np.inf)
+    return np.minimum(1.0, np.divide(shared, union, out=np.zeros_like(shared), where=good))
 
 
 def _find_solid(rows: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -159,79 +177,61 @@ def _check_points(points: ArrayLike) -> NDArray[np.floating]:
 
 
 @kernel
-def _overlap(a: NDArray[np.float64], b: NDArray[np.float64], volume: bool, space: NDArray[np.float64]) -> float:
-    """Intersection over union of two solid boxes, of the footprints or of the volumes.
+def _intersection_area(a: NDArray[np.float64], b: NDArray[np.float64], space: NDArray[np.float64]) -> float:
+    """Area shared by two footprints, which may be a little more than one of them has.
 
-    The footprints' intersection is found in b's own frame, where b's edges are parallel to the axes: a is cut at each
-    of them in turn (Sutherland-Hodgman). All of it is one kernel, which compiles faster than several. `space`: see
-    `_clipping_space`.
+    Worked out in b's own frame, where b's edges are parallel to the axes: a is cut at each of them in turn
+    (Sutherland-Hodgman). One kernel, since several take longer to compile. `space`: see `_clipping_space`.
     """
-    reach = (math.hypot(a[3], a[4]) + math.hypot(b[3], b[4])) / 2
-    if math.hypot(a[0] - b[0], a[1] - b[1]) > reach:
+    x, y, length, width = a[0] - b[0], a[1] - b[1], a[3], a[4]
+    if math.hypot(x, y) > (math.hypot(length, width) + math.hypot(b[3], b[4])) / 2:
         return 0.0
     cos, sin = math.cos(b[6]), math.sin(b[6])
-    x, y = a[0] - b[0], a[1] - b[1]
     centre_x, centre_y = x * cos + y * sin, y * cos - x * sin
     cos, sin = math.cos(a[6] - b[6]), math.sin(a[6] - b[6])
     for k in range(4):  # counter-clockwise, as box_corners
-        along = a[3] / 2 if k == 0 or k == 3 else -a[3] / 2
-        across = a[4] / 2 if k < 2 else -a[4] / 2
+        along = length / 2 if k == 0 or k == 3 else -length / 2
+        across = width / 2 if k < 2 else -width / 2
         space[0, k, 0] = centre_x + along * cos - across * sin
         space[0, k, 1] = centre_y + along * sin + across * cos
-    count = 4
+    count, sign = 4, 1.0
     for cut in range(4):  # right and left of b, then beside it
-        axis, old, new, kept = cut // 2, cut % 2, 1 - cut % 2, 0
-        sign, limit, other = 1.0 - 2.0 * old, b[3 + axis] / 2, 1 - axis
+        axis, other, limit, kept = cut // 2, 1 - cut // 2, b[3 + cut // 2] / 2, 0
+        polygon, clipped = space[cut % 2], space[1 - cut % 2]
         for i in range(count):
-            j = i + 1 if i + 1 < count else 0
-            here, there = sign * space[old, i, axis] - limit, sign * space[old, j, axis] - limit
+            p, q = polygon[i], polygon[i + 1 if i + 1 < count else 0]
+            here, there = sign * p[axis] - limit, sign * q[axis] - limit
             if here <= 0.0:
-                space[new, kept, 0], space[new, kept, 1] = space[old, i, 0], space[old, i, 1]
+                clipped[kept, 0], clipped[kept, 1] = p[0], p[1]
                 kept += 1
             if (here < 0.0 and there > 0.0) or (here > 0.0 and there < 0.0):
-                share, from_ = here / (here - there), space[old, i, other]
-                space[new, kept, axis] = sign * limit  # exactly on the edge, whatever `share` rounds to
-                space[new, kept, other] = from_ + share * (space[old, j, other] - from_)
+                clipped[kept, axis] = sign * limit  # exactly on the edge, whatever the share rounds to
+                clipped[kept, other] = p[other] + here / (here - there) * (q[other] - p[other])
                 kept += 1
-        count = kept
-    twice = 0.0
+        count, sign = kept, -sign
+    twice, first = 0.0, space[0, 0]
     for k in range(1, count - 1):  # a fan from the first corner keeps the terms small
-        ux, uy = space[0, k, 0] - space[0, 0, 0], space[0, k, 1] - space[0, 0, 1]
-        vx, vy = space[0, k + 1, 0] - space[0, 0, 0], space[0, k + 1, 1] - space[0, 0, 1]
-        twice += ux * vy - uy * vx
-    size_a, size_b = a[3] * a[4], b[3] * b[4]
-    shared = min(min(max(0.0, twice / 2), size_a), size_b)
-    if volume:
-        top = min(a[2] + a[5] / 2, b[2] + b[5] / 2)
-        bottom = max(a[2] - a[5] / 2, b[2] - b[5] / 2)
-        shared *= max(0.0, min(min(top - bottom, a[5]), b[5]))
-        size_a, size_b = size_a * a[5], size_b * b[5]
-    union = size_a + size_b - shared
-    if not 0.0 < union < np.inf:  # sides so small or so large that the product left the range of a double
-        return 0.0
-    return min(1.0, shared / union)
+        p, q = space[0, k], space[0, k + 1]
+        twice += (p[0] - first[0]) * (q[1] - first[1]) - (p[1] - first[1]) * (q[0] - first[0])
+    return twice / 2 if twice > 0.0 else 0.0
 
 
 @kernel
-def _overlap_matrix(
-    a: NDArray[np.float64],
-    b: NDArray[np.float64],
-    volume: bool,
-    space: NDArray[np.float64],
-    result: NDArray[np.float64],
+def _intersect_all(
+    a: NDArray[np.float64], b: NDArray[np.float64], space: NDArray[np.float64], areas: NDArray[np.float64]
 ) -> None:
     for i in range(len(a)):
         for j in range(len(b)):
-            result[i, j] = _overlap(a[i], b[j], volume, space)
+            areas[i, j] = _intersection_area(a[i], b[j], space)
 
 
 @kernel
 def _suppress(
     boxes: NDArray[np.float64],
+    sizes: NDArray[np.float64],
     reach: NDArray[np.float64],
     labels: NDArray[np.int32],
     threshold: float,
-    volume: bool,
     space: NDArray[np.float64],
     kept: NDArray[np.bool_],
 ) -> None:
@@ -245,7 +245,10 @@ def _suppress(
         for j in range(i + 1, len(boxes)):
             x, y, near = boxes[j, 0] - boxes[i, 0], boxes[j, 1] - boxes[i, 1], reach[i] + reach[j]
             if x * x + y * y <= near * near and kept[j] and labels[j] == labels[i]:  # true of few pairs
-                kept[j] = not _overlap(boxes[i], boxes[j], volume, space) > threshold
+                shared = min(min(_intersection_area(boxes[i], boxes[j], space), sizes[i]), sizes[j])
+                union = sizes[i] + sizes[j] - shared
+                if 0.0 < union < np.inf and shared / union > threshold:  # see `_divide`
+                    kept[j] = False
 
 
 @kernel

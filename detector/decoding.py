@@ -151,7 +151,7 @@ def _decode_boxes(
         boxes[n, 1] = y_min + (coords[n, 0] + 0.5 + at[1]) * cell
         boxes[n, 2] = at[2]
         for k in range(3, 6):
-            boxes[n, k] = math.exp(min(max(at[k], -3.0), 3.5))
+            boxes[n, k] = math.exp(min(max(np.float64(at[k]), -3.0), 3.5))
         axis = math.atan2(at[6], at[7]) / 2  # within a quarter turn of +x
         if not at[8] > 0:  # the direction bit tells front from back
             axis += math.pi
