@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..runtime.errors import UsageError
-from ..runtime.jit import kernel, parallel_kernel, prange, stay_whole
+from ..runtime.jit import kernel, parallel_kernel, prange
 from .pillars import PILLAR_FEATURES, Pillars
 
 _TASKS = 16  # parts of a frame that threads share out
@@ -50,7 +50,6 @@ def _encode_pillars(
     rows: NDArray[np.float32],
 ) -> None:
     """Write the features of pillars `begin` to `end` to `rows`; loops over channels are innermost and vectorised."""
-    stay_whole()
     channels = len(bias)
     of_x, of_y, of_z = point_weight[0], point_weight[1], point_weight[2]
     for p in range(begin, end):

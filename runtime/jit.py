@@ -70,18 +70,3 @@ def _compile(function: F, *, parallel: Any) -> F:
 
 
 prange = numba.prange
-
-
-@numba.extending.intrinsic
-def stay_whole(typing: Any) -> Any:
-    """Keep the kernel that calls this out of line.
-
-    A parallel kernel is compiled in three layers, each of which holds what it calls, and once more for every layer
-    that it is inlined into: large bodies of tasks compile faster when they stay functions.
-    """
-
-    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        builder.function.attributes.add("noinline")
-        return context.get_dummy_value()
-
-    return numba.types.void(), generate
