@@ -32,7 +32,9 @@ _OPTIONS: dict[str, Any] = {
 
 # A kernel that makes no arrays of its own needs no counting of references to them: it is compiled and called faster
 # without. What makes arrays is known by these names; a kernel that did so by another one would not compile.
-_ALLOCATING = frozenset({"array", "arange", "copy", "empty", "empty_like", "full", "ones", "sort", "zeros", "zeros_like"})
+_ALLOCATING = frozenset(
+    {"array", "arange", "copy", "empty", "empty_like", "full", "ones", "sort", "zeros", "zeros_like"}
+)
 
 # Only `prange` runs in parallel: each other loop that Numba would make parallel by itself is compiled twice.
 _PARALLEL = {
