@@ -116,11 +116,8 @@ def select_best(
         product = 1.0
         for part in range(2):  # heat, quality
             logit = np.float64(features[cell, classes + _QUALITY if part else label])
-            if logit > _STEEPEST:
-                logit = _STEEPEST
-            if logit < -_STEEPEST:
-                logit = -_STEEPEST
-            product *= (1.0 / (1.0 + math.exp(-logit))) ** exponents[label, part]
+            bounded = min(max(logit, -_STEEPEST), _STEEPEST)
+            product *= (1.0 / (1.0 + math.exp(-bounded))) ** exponents[label, part]
         value = np.float32(product)
         if not value >= score or (count == most and value <= scores[most - 1]):
             continue

@@ -63,8 +63,12 @@ def parallel_kernel(function: F) -> F:
 
 
 def _compile(function: F, *, parallel: Any) -> F:
-    allocates = not _ALLOCATING.isdisjoint(function.__code__.co_names)
-    dispatcher: Any = numba.njit(parallel=parallel, _nrt=allocates, **_OPTIONS)(function)
+    options = {
+        **_OPTIONS,
+        "parallel": parallel,
+        "_nrt": not _ALLOCATING.isdisjoint(function.__code__.co_names),
+    }
+    dispatcher: Any = numba.njit(**options)(function)
     # With NUMBA_DISABLE_JIT the function comes back; a function typed in has no file whose edits could be seen.
     if dispatcher is not function and Path(function.__code__.co_filename).is_file():
         dispatcher._cache = KernelCache(function, STORE)
