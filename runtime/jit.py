@@ -30,6 +30,12 @@ _OPTIONS: dict[str, Any] = {
     "no_cfunc_wrapper": True,
 }
 
+# A kernel that makes no arrays of its own needs no counting of references to them: it is compiled and called faster
+# without. What makes arrays is known by these names; a kernel that did so by another one would not compile.
+_ALLOCATING = frozenset(
+    {"array", "arange", "copy", "empty", "empty_like", "full", "ones", "sort", "zeros", "zeros_like"}
+)
+
 # Only `prange` runs in parallel: each other loop that Numba would make parallel by itself is compiled twice.
 _PARALLEL = {
     "prange": True,
@@ -57,7 +63,12 @@ def parallel_kernel(function: F) -> F:
 
 
 def _compile(function: F, *, parallel: Any) -> F:
-    dispatcher: Any = numba.njit(parallel=parallel, **_OPTIONS)(function)
+    options = {
+        **_OPTIONS,
+        "parallel": parallel,
+        "_nrt": not _ALLOCATING.isdisjoint(function.__code__.co_names),
+    }
+    dispatcher: Any = numba.njit(**options)(function)
     # With NUMBA_DISABLE_JIT the function comes back; a function typed in has no file whose edits could be seen.
     if dispatcher is not function and Path(function.__code__.co_filename).is_file():
         dispatcher._cache = KernelCache(function, STORE)
