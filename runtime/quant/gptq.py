@@ -54,10 +54,11 @@ def round_gptq(
 ) -> QuantisedTensor:
     """Round weights so that the outputs on the calibration activations change little.
 
-    GPTQ, also called OPTQ, as in Lee et al. 2023 (arXiv 2311.05161): after column q was rounded, those that follow change by
-    -(w_q - Q(w_q)) / [H⁻¹]_qq * (H⁻¹)_q,:, where H = 2 XᵀX. Columns with a large diagonal of H come first; the levels
-    are found before ("static groups"), so the order is free. A row whose output error is not less than with
-    rounding to nearest is rounded to nearest, which is ours: greedy corrections may lose where a row has few levels.
+    GPTQ, also called OPTQ, as in Lee et al. 2023 (arXiv 2311.05161): after column q was rounded, those that follow
+    change by -(w_q - Q(w_q)) / [H⁻¹]_qq * (H⁻¹)_q,:, where H = 2 XᵀX. Columns with a large diagonal
+    of H come first; the levels are found before ("static groups"), so the order is free. A row whose output error is
+    not less than with rounding to nearest is rounded to nearest, which is ours: greedy corrections may lose where a
+    row has few levels.
 
     Args:
         weight: (out, in) finite numbers.
