@@ -66,6 +66,9 @@ def round_gptq(
         width: columns of a group.
         hessian: (in, in), see `find_hessian`.
         options: damping and block; None for the usual ones.
+
+    Raises:
+        UsageError: the damping is too little for that Hessian.
     """
     chosen = options or GptqOptions()
     order = np.argsort(-np.diag(hessian), kind="stable")
@@ -86,7 +89,12 @@ def _factorise(hessian: Floats, damping: float) -> Floats:
     """
     mean = float(np.diag(hessian).mean())
     damped = hessian + np.diag(np.full(len(hessian), damping * mean if mean > 0 else 1.0))
-    backwards = np.linalg.cholesky(damped[::-1, ::-1])
+    try:
+        backwards = np.linalg.cholesky(damped[::-1, ::-1])
+    except np.linalg.LinAlgError:
+        raise UsageError(
+            f"the Hessian is not positive definite with damping {damping}; use more damping, or more activations"
+        ) from None
     return np.triu(np.linalg.inv(backwards[::-1, ::-1]))
 
 

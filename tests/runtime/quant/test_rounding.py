@@ -115,6 +115,14 @@ def test_gptq_without_activations_is_nearest() -> None:
     assert np.array_equal(found.codes, round_nearest(weight, levels, 40).codes)
 
 
+def test_too_little_damping_is_told() -> None:
+    weight, _ = draw(2)
+    weights = WeightFormat(DIntFormat(4))
+    hessian = np.ones((40, 40)) - 1e-9 * np.eye(40)  # below 0 in all directions but one
+    with pytest.raises(UsageError, match="damping"):
+        round_gptq(weight, weights.fit(weight), 40, hessian, GptqOptions(damping=1e-12))
+
+
 @pytest.mark.parametrize("options", [{"damping": 0.0}, {"damping": np.inf}, {"block": 0}, {"block": 1.5}])
 def test_gptq_options_outside_their_range_are_refused(options: dict[str, float]) -> None:
     with pytest.raises(UsageError):
