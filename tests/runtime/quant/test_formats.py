@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -145,6 +145,7 @@ def test_ternary_weights_have_the_published_moments() -> None:
     assert error == pytest.approx(0.1916, abs=0.002)
 
 
+@settings(deadline=None, max_examples=60)
 @given(MATRICES, st.sampled_from(FORMATS), LAYOUTS)
 def test_integer_images_are_the_decoded_weights(
     weight: np.ndarray, numbers: NumberFormat, layout: tuple[str, int]
@@ -182,6 +183,7 @@ def test_a_product_of_integers_is_the_product_of_decoded_weights_exactly(
         assert np.array_equal(found, expected)  # scales are float32 values, so float64 holds every product
 
 
+@settings(deadline=None, max_examples=60)
 @given(
     hnp.arrays(
         np.float64, hnp.array_shapes(min_dims=2, max_dims=2, max_side=9), elements=st.floats(-1e6, 1e6)
@@ -196,6 +198,7 @@ def test_uniform_numbers_move_by_half_a_step_at_most(weight: np.ndarray, numbers
     assert np.array_equal(levels.decode(levels.encode(np.zeros_like(weight))), np.zeros_like(weight))
 
 
+@settings(deadline=None, max_examples=60)
 @given(st.integers(1, 8), st.integers(0, 40), st.integers(0, 2**32 - 1))
 def test_packed_codes_come_back(bits: int, count: int, seed: int) -> None:
     codes = np.random.default_rng(seed).integers(0, 2**bits, (3, count)).astype(np.uint8)
@@ -266,3 +269,42 @@ def test_packed_bytes_that_are_no_such_codes_are_refused() -> None:
             unpack_codes(bytes_, 3, count)
     with pytest.raises(UsageError, match="bits"):
         unpack_codes(packed, 9, 8)
+
+
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_packed_int4_is_what_the_block_operator_of_onnxruntime_reads(symmetric: bool) -> None:
+    """Codes, steps and zero-points go into MatMulNBits as they are."""
+    onnx = pytest.importorskip("onnx")
+    onnxruntime = pytest.importorskip("onnxruntime")
+    rng = np.random.default_rng(0)
+    rows, columns, block = 24, 64, 32
+    tensor = quantise(
+        rng.normal(size=(rows, columns)), WeightFormat(UniformFormat(4, symmetric), "group", block)
+    )
+    arrays = {
+        "b": tensor.pack().reshape(rows, columns // block, block // 2),
+        "scales": tensor.integers().scale[0].astype(np.float32).ravel(),
+        "zeros": pack_codes(tensor.zeros(), 4).ravel(),
+    }
+    node = onnx.helper.make_node(
+        "MatMulNBits",
+        ["x", *arrays],
+        ["y"],
+        domain="com.microsoft",
+        K=columns,
+        N=rows,
+        bits=4,
+        block_size=block,
+    )
+    values = [
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n", width])
+        for name, width in (("x", columns), ("y", rows))
+    ]
+    initialisers = [onnx.numpy_helper.from_array(array, name) for name, array in arrays.items()]
+    graph = onnx.helper.make_graph([node], "product", values[:1], values[1:], initialisers)
+    domains = [onnx.helper.make_opsetid("", 17), onnx.helper.make_opsetid("com.microsoft", 1)]
+    model = onnx.helper.make_model(graph, opset_imports=domains, ir_version=9)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    inputs = rng.normal(size=(5, columns)).astype(np.float32)
+    found = session.run(None, {"x": inputs})[0]
+    assert found == pytest.approx(inputs @ tensor.decode().T, abs=1e-4)
