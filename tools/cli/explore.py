@@ -59,8 +59,12 @@ def explore(
     SPACE.yaml:
       based_on: pillaracc-64x64        a preset, or a YAML file
       values:                          all combinations of these
-        array.rows: [16, 32, 64]
-        dram.bandwidth_gb_per_s: [12.8, 25.6]
+        array.rows:
+          - 16
+          - 64
+        dram.bandwidth_gb_per_s:
+          - 12.8
+          - 25.6
       sample: 200                      only so many of them, drawn
       seed: 0                          with this seed
 
