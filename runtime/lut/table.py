@@ -95,8 +95,10 @@ class LutTable:
         Raises:
             UsageError: the outputs' scale is too fine for the arithmetic.
         """
-        arrays = (array.astype(np.float64) for array in (self.breakpoints, self.slopes, self.intercepts))
-        return round_table(*arrays, inputs, outputs)
+        points, slopes, intercepts = (
+            array.astype(np.float64) for array in (self.breakpoints, self.slopes, self.intercepts)
+        )
+        return round_table(points, slopes, intercepts, inputs, outputs)
 
     def to_network(self) -> ReluNetwork:
         """Return a network that equals the table.
