@@ -42,7 +42,7 @@ def calibrate(
     if inputs.size == 0 or not np.isfinite(inputs).all() or inputs[0] == inputs[-1]:
         raise UsageError("values must be finite numbers, at least two different ones")
     target = find_target(function, (float(inputs[0]), float(inputs[-1])))
-    frame = Frame.of(target)
+    frame = Frame.of(target, entries)
     generator = np.random.default_rng(seed)
     batches = [frame.mirror(_pick(target, inputs, generator.random(_BATCH))) for _ in range(_BATCHES)]
     judge = frame.mirror(_pick(target, inputs, np.full(_JUDGE, 0.5)))

@@ -34,9 +34,9 @@ Numbers = tuple[int, int, int, int, int, int]
 
 def apply(x_q: npt.ArrayLike, table: IntegerTable) -> Integers:
     """As `reference.apply`."""
-    values = np.ascontiguousarray(check_integers(x_q))
+    values = check_integers(x_q)
     out = np.empty(values.shape, table.dtype)
-    look_up(values.reshape(-1), *_unpack(table), out.reshape(-1))
+    look_up(np.ascontiguousarray(values.reshape(-1)), *_unpack(table), out.reshape(-1))
     return out
 
 
@@ -104,14 +104,13 @@ def look_up(
         numbers: shift, input_low, input_high, low, high of the table, and 1 where it is narrow.
         out: (n,) contiguous, of an integer format that holds low..high.
     """
-    nothing = np.int64(0)
-    look_up_part(
-        nothing, nothing, np.int64(x.size), nothing, x, breakpoints, slopes, intercepts, numbers, out
-    )
+    done = _look_up_vectors(0, 0, x.size, 0, x, breakpoints, slopes, intercepts, numbers, out)
+    for place in range(done, x.size):
+        out[place] = look_up_one(np.int64(x[place]), breakpoints, slopes, intercepts, numbers)
 
 
 @kernel
-def look_up_part(
+def _look_up_vectors(
     start: Any,
     out_start: Any,
     count: Any,
@@ -122,33 +121,34 @@ def look_up_part(
     intercepts: Int64,
     numbers: Numbers,
     out: Integers,
-) -> None:
-    """As `look_up`, of x[start : start + count] - offset, to out[out_start : out_start + count]."""
+) -> Any:
+    """As `look_up`, of items start.. of x, less the offset, to items out_start.. of out; return how many are done.
+
+    The arrays are contiguous, of any dimensions: Numba's views and slices would count references, which takes
+    longer than a short row, and its `reshape` compares sizes in floating point.
+    """
     shift, input_low, input_high, low, high, narrow = numbers
     clip_low = max(input_low + offset, _INT32_MIN)
     clip_high = min(input_high + offset, _INT32_MAX)
-    done: Any = np.int64(0)
-    if slopes.size == _LANES:
-        done = look_up_vectors(
-            start,
-            out_start,
-            count,
-            x,
-            clip_low,
-            clip_high,
-            offset,
-            breakpoints,
-            slopes,
-            intercepts,
-            shift,
-            low,
-            high,
-            narrow,
-            out,
-        )
-    for place in range(done, count):
-        value: Any = min(max(np.int64(x[start + place]), clip_low), clip_high)
-        out[out_start + place] = look_up_one(value - offset, breakpoints, slopes, intercepts, numbers)
+    if slopes.size != _LANES:
+        return 0
+    return look_up_vectors(
+        start,
+        out_start,
+        count,
+        x,
+        clip_low,
+        clip_high,
+        offset,
+        breakpoints,
+        slopes,
+        intercepts,
+        shift,
+        low,
+        high,
+        narrow,
+        out,
+    )
 
 
 @kernel
@@ -186,9 +186,7 @@ def softmax_rows(
         out: (rows, n) contiguous, unsigned.
     """
     width = np.int64(x.shape[1])
-    flat = x.reshape(x.size)
     parts = np.empty((_BLOCK, width), np.int32)
-    flat_parts = parts.reshape(parts.size)
     totals, factors, shifts = (
         np.empty(_BLOCK, np.int64),
         np.empty(_BLOCK, np.int32),
@@ -198,21 +196,26 @@ def softmax_rows(
     for first in range(0, x.shape[0], _BLOCK):
         rows = min(_BLOCK, x.shape[0] - first)
         for row in range(rows):
-            largest: Any = x[first + row, 0]
+            largest: Any = np.int32(x[first + row, 0])
             for place in range(width):
-                largest = max(largest, x[first + row, place])
-            look_up_part(
+                largest = max(largest, np.int32(x[first + row, place]))
+            done = _look_up_vectors(
                 (first + row) * width,
                 row * width,
                 width,
                 np.int64(largest),
-                flat,
+                x,
                 exp_breakpoints,
                 exp_slopes,
                 exp_intercepts,
                 exp_numbers,
-                flat_parts,
+                parts,
             )
+            for place in range(done, width):
+                distance = np.int64(x[first + row, place]) - largest
+                parts[row, place] = look_up_one(
+                    distance, exp_breakpoints, exp_slopes, exp_intercepts, exp_numbers
+                )
         for row in range(rows):
             part_sum: Any = np.int32(0)  # at most 2^14 times 2^15
             for place in range(width):

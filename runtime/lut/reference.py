@@ -69,7 +69,7 @@ def softmax(x_q: npt.ArrayLike, tables: SoftmaxTables) -> Integers:
     factor = _look_up(moved, tables.reciprocal)
     shift = np.clip(exponent + RECIPROCAL_BITS - tables.output_bits, 1, LARGEST_SHIFT)
     share = (parts * factor + (np.int64(1) << (shift - 1))) >> shift
-    return np.minimum(share, tables.high).astype(tables.dtype)
+    return np.asarray(np.minimum(share, tables.high), tables.dtype)
 
 
 def layer_norm(
