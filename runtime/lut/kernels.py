@@ -222,16 +222,26 @@ def softmax_rows(
                 part_sum = np.int32(part_sum + parts[row, place])
             totals[row] = max(part_sum, 1)
         for row in range(rows):
-            exponent = find_exponent(totals[row])
-            moved = (totals[row] << max(_SUM_BITS - exponent, 0)) >> max(exponent - _SUM_BITS, 0)
-            factors[row] = look_up_one(moved, div_breakpoints, div_slopes, div_intercepts, div_numbers)
-            shifts[row] = min(max(exponent + _RECIPROCAL_BITS - output_bits, 1), _LARGEST_SHIFT)
+            factors[row], shifts[row] = _find_reciprocal(
+                totals[row], output_bits, div_breakpoints, div_slopes, div_intercepts, div_numbers
+            )
         for row in range(rows):
             factor, shift = factors[row], shifts[row]
             half = np.int32(np.int64(1) << (shift - 1))
             for place in range(width):
                 share: Any = scale_part(parts[row, place], factor, half, shift)
                 out[first + row, place] = min(share, high)
+
+
+@kernel
+def _find_reciprocal(
+    total: Any, output_bits: int, breakpoints: Int32, slopes: Int32, intercepts: Int64, numbers: Numbers
+) -> tuple[Any, Any]:
+    """Return factor and shift by which a softmax divides by the total of its row, 1 or more."""
+    exponent = find_exponent(total)
+    moved = (total << max(_SUM_BITS - exponent, 0)) >> max(exponent - _SUM_BITS, 0)
+    factor = look_up_one(moved, breakpoints, slopes, intercepts, numbers)
+    return factor, min(max(exponent + _RECIPROCAL_BITS - output_bits, 1), _LARGEST_SHIFT)
 
 
 @kernel

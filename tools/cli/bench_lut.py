@@ -38,21 +38,10 @@ def bench_lut(
       colonnade bench lut --json lut.json --chart lut.png
       colonnade bench lut --entries 8 --speed lut-speed.json
     """
-    from ...runtime.errors import UsageError
     from ...runtime.files import replace_file
-    from ..bench.charts import is_chart, require_matplotlib
     from ..bench.lut import count_cases, draw_errors, measure_errors
-    from .output_files import check_file, check_report
 
-    if json is not None:
-        check_report("--json", json, ("entries", "seed", "functions"))
-    if speed is not None:
-        check_report("--speed", speed, ("hardware", "rounds", "operators"))
-    if chart is not None:
-        require_matplotlib()
-        check_file("--chart", chart)
-        if chart.is_file() and chart.stat().st_size and not is_chart(chart):
-            raise UsageError(f"--chart {chart}: the file exists and is no earlier chart; choose another name")
+    _check_files(json, speed, chart)
     done = 0
     with terminal.progress_bar("fitting", count_cases(), quiet=quiet) as progress:
 
@@ -80,3 +69,21 @@ def bench_lut(
         speeds = measure_speed()
         replace_file(speed, speeds.to_json() + "\n")
         terminal.show_facts(describe_speed(speeds))
+
+
+def _check_files(json: Path | None, speed: Path | None, chart: Path | None) -> None:
+    """Find out before the work begins whether the files can be written."""
+    from ...runtime.errors import UsageError
+    from ..bench.charts import is_chart, require_matplotlib
+    from .output_files import check_file, check_report
+
+    if json is not None:
+        check_report("--json", json, ("entries", "seed", "functions"))
+    if speed is not None:
+        check_report("--speed", speed, ("hardware", "rounds", "operators"))
+    if chart is None:
+        return
+    require_matplotlib()
+    check_file("--chart", chart)
+    if chart.is_file() and chart.stat().st_size and not is_chart(chart):
+        raise UsageError(f"--chart {chart}: the file exists and is no earlier chart; choose another name")
