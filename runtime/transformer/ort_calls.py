@@ -188,3 +188,4 @@ def find_last_size(slots: int, index: int) -> int:
 def find_data(slots: int, index: int) -> int:
     """Return the address of a slot's first element."""
     return load_word(slots + _SLOT * index + _DATA)
+

@@ -1,0 +1,85 @@
+"""operator_kernels.py: the arithmetic of the operators on flat arrays; `runtime/lut/reference.py` decides what it gives.
+
+A table is the four arrays and numbers of an `IntegerTable`; `limits` (5,) int64 holds its shift, input_low,
+input_high, low and high. Tables of at most 16 segments whose arithmetic fits int32 are looked up 16 numbers at once;
+all others one by one, in int64.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..jit import kernel
+from .table_lanes import LANES, Packed, look_up_lanes
+
+Int32, Int64, Array = NDArray[np.int32], NDArray[np.int64], NDArray[Any]
+
+_LANES, _PACKED_WORDS = int(LANES), int(Packed.WORDS)
+_SLOPES, _INTERCEPTS, _SCALARS = int(Packed.SLOPES), int(Packed.INTERCEPTS), int(Packed.SHIFT)
+_SMALLEST, _LARGEST = -(2**31), 2**31 - 1
+_NARROW_SUM = 2**30
+
+
+@kernel
+def look_up_one(
+    number: int, breakpoints: Int32, slopes: Int32, intercepts: Int64, limits: Int64
+) -> int:
+    """Return the table at one integer, with int64 arithmetic."""
+    x = min(max(number, limits[1]), limits[2])
+    first, last = 0, breakpoints.size
+    while first < last:
+        middle = (first + last) >> 1
+        if breakpoints[middle] <= x:
+            first = middle + 1
+        else:
+            last = middle
+    y = (np.int64(slopes[first]) * x + intercepts[first]) >> limits[0]
+    return min(max(y, limits[3]), limits[4])
+
+
+@kernel
+def is_narrow(breakpoints: Int32, slopes: Int32, intercepts: Int64, limits: Int64) -> bool:
+    """Return whether a table fits 16 lanes of int32: at most 16 segments, no sum beyond int32 in any of them."""
+    if slopes.size > _LANES or limits[0] > 30 or limits[3] < _SMALLEST or limits[4] > _LARGEST:
+        return False
+    start = limits[1]
+    for segment in range(slopes.size):
+        end = np.int64(breakpoints[segment]) if segment < breakpoints.size else limits[2]
+        reach = max(abs(start), abs(end))
+        if reach >= _NARROW_SUM or abs(np.int64(slopes[segment])) * reach >= _NARROW_SUM:
+            return False
+        if abs(intercepts[segment]) >= _NARROW_SUM:
+            return False
+        start = end
+    return True
+
+
+@kernel
+def pack_table(breakpoints: Int32, slopes: Int32, intercepts: Int64, limits: Int64) -> Int32:
+    """Return a narrow table as `look_up_lanes` takes it: (Packed.WORDS,) int32."""
+    packed = np.empty(_PACKED_WORDS, np.int32)
+    packed[:_SLOPES] = _LARGEST
+    packed[: breakpoints.size] = breakpoints
+    for segment in range(_LANES):
+        known = min(segment, slopes.size - 1)
+        packed[_SLOPES + segment] = slopes[known]
+        packed[_INTERCEPTS + segment] = intercepts[known]
+    for place in range(5):
+        packed[_SCALARS + place] = limits[place]
+    return packed
+
+
+@kernel
+def map_values(
+    values: Int32, breakpoints: Int32, slopes: Int32, intercepts: Int64, limits: Int64, results: Array
+) -> None:
+    """Write the table at every value (N,) int32 to results (N,) int32, uint8 or int8."""
+    if values.size >= _LANES and is_narrow(breakpoints, slopes, intercepts, limits):
+        packed = pack_table(breakpoints, slopes, intercepts, limits)
+        look_up_lanes(values, packed, results)
+        return
+    for index in range(values.size):
+        results[index] = look_up_one(values[index], breakpoints, slopes, intercepts, limits)

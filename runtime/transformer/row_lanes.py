@@ -1,0 +1,87 @@
+"""row_lanes.py: the last steps of softmax and norms on 16 numbers at a time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..jit import numba
+from .lanes import LONGS, WORDS, LaneWriter, open_arrays
+
+_intrinsic, _types = numba.extending.intrinsic, numba.types
+
+
+@_intrinsic  # type: ignore[untyped-decorator]
+def share_lanes(typing_context: Any, parts: Any, factor: Any, half: Any, shift: Any, high: Any, results: Any) -> Any:
+    """Write min((part * factor + half) >> shift, high) in uint32.
+
+    Args:
+        parts: (N,) int32, N at least 16.
+        factor, half, shift, high: int32, 0 or more; shift below 32.
+        results: (N,) uint8.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        source, *numbers, target = open_arrays(context, builder, signature.args, arguments)
+        writer = LaneWriter(builder)
+        factors, halves, shifts, highs = (writer.broadcast(number) for number in numbers)
+
+        def body(at: Any, is_new: Any, total: Any) -> Any:
+            sums = builder.add(builder.mul(writer.load(source.data, at), factors), halves)
+            shares = builder.lshr(sums, shifts)
+            writer.store(writer.smaller(shares, highs), target.data, at, is_byte=True)
+            return total
+
+        writer.loop(builder.extract_value(source.shape, 0), body)
+        return context.get_dummy_value()
+
+    word = _types.int32
+    return _types.void(parts, word, word, word, word, results), generate
+
+
+@_intrinsic  # type: ignore[untyped-decorator]
+def scale_lanes(
+    typing_context: Any,
+    deviations: Any,
+    factor: Any,
+    half: Any,
+    shift: Any,
+    gamma: Any,
+    beta: Any,
+    last_shift: Any,
+    low: Any,
+    high: Any,
+    results: Any,
+) -> Any:
+    """Write clip((((deviation * factor + half) >> shift) * gamma + beta) >> last_shift, low, high) in int64.
+
+    Args:
+        deviations: (N,) int32, N at least 16.
+        factor, half, shift: int64; the normal value, what is multiplied by gamma, fits int32, and so does factor.
+        gamma, beta: (N,) int32 and (N,) int64.
+        last_shift, low, high: int64.
+        results: (N,) int32, or uint8 or int8 that take the low 8 bits.
+    """
+    is_byte = results.dtype.bitwidth == 8
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        opened = open_arrays(context, builder, signature.args, arguments)
+        source, gains, shifts, target = opened[0], opened[4], opened[5], opened[9]
+        writer = LaneWriter(builder)
+        factors, halves, moves, last_moves, lows, highs = (
+            writer.broadcast(opened[k]) for k in (1, 2, 3, 6, 7, 8)
+        )
+
+        def body(at: Any, is_new: Any, total: Any) -> Any:
+            products = builder.mul(builder.sext(writer.load(source.data, at), LONGS), factors)
+            normal = builder.trunc(builder.ashr(builder.add(products, halves), moves), WORDS)
+            gain = builder.sext(writer.load(gains.data, at), LONGS)
+            sums = builder.add(builder.mul(builder.sext(normal, LONGS), gain), writer.load(shifts.data, at, LONGS))
+            scaled = writer.smaller(writer.larger(builder.ashr(sums, last_moves), lows), highs)
+            writer.store(scaled, target.data, at, is_byte=is_byte)
+            return total
+
+        writer.loop(builder.extract_value(source.shape, 0), body)
+        return context.get_dummy_value()
+
+    long = _types.int64
+    return _types.void(deviations, long, long, long, gamma, beta, long, long, long, results), generate
