@@ -7,9 +7,11 @@ from typing import Any
 
 from llvmlite import ir
 
+from ..jit import numba
+
 LANES = 16
-INDEX, WORD, BYTE = ir.IntType(64), ir.IntType(32), ir.IntType(8)
-WORDS, LONGS, BYTES = (ir.VectorType(kind, LANES) for kind in (WORD, INDEX, BYTE))
+INDEX, WORD = ir.IntType(64), ir.IntType(32)
+WORDS, LONGS = ir.VectorType(WORD, LANES), ir.VectorType(INDEX, LANES)
 
 # Takes where the lanes start, which of them are new (None: all), and the sum so far; returns the sum.
 Body = Callable[[Any, Any, Any], Any]
@@ -21,8 +23,8 @@ class LaneWriter:
     def __init__(self, builder: Any) -> None:
         self.builder = builder
 
-    def loop(self, count: Any, body: Body) -> Any:
-        """Write a loop over at least 16 elements; return the last sum.
+    def loop(self, count: Any, body: Body, kind: Any = WORDS) -> Any:
+        """Write a loop over at least 16 elements; return the last sum, lanes of a kind that start at 0.
 
         Where their number is no multiple of 16, the last lanes start earlier, and only some are new.
         """
@@ -34,9 +36,9 @@ class LaneWriter:
         )
         builder.branch(lanes)
         builder.position_at_end(lanes)
-        start, total = builder.phi(INDEX), builder.phi(WORDS)
+        start, total = builder.phi(INDEX), builder.phi(kind)
         start.add_incoming(INDEX(0), before)
-        total.add_incoming(fill(0), before)
+        total.add_incoming(ir.Constant(kind, [0] * LANES), before)
         next_total = body(start, None, total)
         next_start = builder.add(start, INDEX(LANES))
         start.add_incoming(next_start, builder.block)
@@ -51,7 +53,7 @@ class LaneWriter:
         last_total = body(at, builder.icmp_signed(">=", positions, seen), next_total)
         builder.branch(done)
         builder.position_at_end(done)
-        result = builder.phi(WORDS)
+        result = builder.phi(kind)
         result.add_incoming(next_total, check)
         result.add_incoming(last_total, tail)
         return result
@@ -61,9 +63,9 @@ class LaneWriter:
         place = self.builder.gep(pointer, [at])
         return self.builder.load(self.builder.bitcast(place, kind.as_pointer()), align=kind.element.width // 8)
 
-    def store(self, lanes: Any, pointer: Any, at: Any, *, is_byte: bool) -> None:
-        """Write lanes to an array of words, or their low bytes to one of bytes."""
-        kind = BYTES if is_byte else WORDS
+    def store(self, lanes: Any, pointer: Any, at: Any) -> None:
+        """Write lanes to an array whose elements take as many of their low bits as they have."""
+        kind = ir.VectorType(pointer.type.pointee, LANES)
         lanes = self.builder.trunc(lanes, kind) if lanes.type != kind else lanes
         place = self.builder.bitcast(self.builder.gep(pointer, [at]), kind.as_pointer())
         self.builder.store(lanes, place, align=kind.element.width // 8)
@@ -88,11 +90,12 @@ class LaneWriter:
         return self.builder.select(self.builder.icmp_signed("<", a, b), a, b)
 
     def sum_up(self, lanes: Any) -> Any:
-        """Return the sum of int32 lanes as an int64, without a sign."""
-        builder, total = self.builder, INDEX(0)
-        for lane in range(LANES):
-            total = builder.add(total, builder.zext(builder.extract_element(lanes, WORD(lane)), INDEX))
-        return total
+        """Return the sum of lanes as an int64; it must fit the lanes' own type."""
+        kind, module = lanes.type, self.builder.module
+        name = f"llvm.vector.reduce.add.v{LANES}i{kind.element.width}"
+        reduce = module.globals.get(name) or ir.Function(module, ir.FunctionType(kind.element, [kind]), name)
+        total = self.builder.call(reduce, [lanes])
+        return total if kind.element == INDEX else self.builder.sext(total, INDEX)
 
 
 def fill(value: int) -> Any:
@@ -109,3 +112,22 @@ def open_arrays(context: Any, builder: Any, kinds: Any, values: Any) -> list[Any
         make_array(kind)(context, builder, value) if isinstance(kind, Array) else value
         for kind, value in zip(kinds, values, strict=True)
     ]
+
+
+@numba.extending.intrinsic  # type: ignore[untyped-decorator]
+def borrow(typing_context: Any, array: Any, start: Any, count: Any) -> Any:
+    """Return array[start : start + count] without counting a reference, which would cost as much as a row's work.
+
+    The array, one-dimensional and contiguous, must be in use for as long as the part is.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        from numba.np.arrayobj import make_array, populate_array
+
+        whole, part = make_array(array)(context, builder, arguments[0]), make_array(array)(context, builder)
+        place = builder.gep(whole.data, [arguments[1]])
+        step = builder.extract_value(whole.strides, 0)
+        populate_array(part, place, [arguments[2]], [step], whole.itemsize, None)
+        return part._getvalue()
+
+    return array(array, numba.types.int64, numba.types.int64), generate

@@ -80,7 +80,7 @@ def write_table(operator: Operator) -> tuple[NDArray[np.int64], ctypes.Array[cty
         table[field] = compile_callback(answer)
     table[Field.KERNEL_COMPUTE_V2] = compile_callback(operator.compute)
     table[Field.NAME] = ctypes.addressof(name)
-    table[Field.INPUT_COUNT], table[Field.OUTPUT_COUNT] = len(operator.inputs), len(operator.outputs)
-    for start, kinds in ((Field.INPUT_TYPES, operator.inputs), (Field.OUTPUT_TYPES, operator.outputs)):
-        table[start : start + len(kinds)] = kinds
+    table[Field.INPUT_COUNT], table[Field.OUTPUT_COUNT] = len(operator.inputs), 1
+    table[Field.INPUT_TYPES : Field.INPUT_TYPES + len(operator.inputs)] = operator.inputs
+    table[Field.OUTPUT_TYPES] = operator.output
     return table, name

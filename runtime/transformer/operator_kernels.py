@@ -29,14 +29,12 @@ def look_up_one(
 ) -> int:
     """Return the table at one integer, with int64 arithmetic."""
     x = min(max(number, limits[1]), limits[2])
-    first, last = 0, breakpoints.size
-    while first < last:
-        middle = (first + last) >> 1
-        if breakpoints[middle] <= x:
-            first = middle + 1
-        else:
-            last = middle
-    y = (np.int64(slopes[first]) * x + intercepts[first]) >> limits[0]
+    segment, left = 0, slopes.size - 1
+    while left > 0:  # without a branch, which would be a surprise in every step
+        half = (left + 1) >> 1
+        segment += half * np.int64(breakpoints[segment + half - 1] <= x)
+        left -= half
+    y = (np.int64(slopes[segment]) * x + intercepts[segment]) >> limits[0]
     return min(max(y, limits[3]), limits[4])
 
 
@@ -47,7 +45,7 @@ def is_narrow(breakpoints: Int32, slopes: Int32, intercepts: Int64, limits: Int6
         return False
     start = limits[1]
     for segment in range(slopes.size):
-        end = np.int64(breakpoints[segment]) if segment < breakpoints.size else limits[2]
+        end = np.int64(breakpoints[segment]) if segment < slopes.size - 1 else limits[2]
         reach = max(abs(start), abs(end))
         if reach >= _NARROW_SUM or abs(np.int64(slopes[segment])) * reach >= _NARROW_SUM:
             return False
@@ -62,7 +60,7 @@ def pack_table(breakpoints: Int32, slopes: Int32, intercepts: Int64, limits: Int
     """Return a narrow table as `look_up_lanes` takes it: (Packed.WORDS,) int32."""
     packed = np.empty(_PACKED_WORDS, np.int32)
     packed[:_SLOPES] = _LARGEST
-    packed[: breakpoints.size] = breakpoints
+    packed[: slopes.size - 1] = breakpoints[: slopes.size - 1]
     for segment in range(_LANES):
         known = min(segment, slopes.size - 1)
         packed[_SLOPES + segment] = slopes[known]
@@ -83,3 +81,25 @@ def map_values(
         return
     for index in range(values.size):
         results[index] = look_up_one(values[index], breakpoints, slopes, intercepts, limits)
+
+
+@kernel
+def rescale(
+    sums: Int32, scale: NDArray[np.float32], offset: NDArray[np.float32], low: int, high: int, results: Int32
+) -> None:
+    """Write clip(round(float32(sum) * scale + offset), low, high) as int32, in rows of (C,) that share scale and offset.
+
+    Every step rounds to float32, and halves round to even, as the operators Cast, Mul, Add, Round and Clip do.
+
+    Args:
+        sums: (rows * C,) int32.
+        scale, offset: (C,) float32.
+        low, high: within +-2^24, which float32 holds exactly.
+        results: (rows * C,) int32.
+    """
+    lowest, highest = np.float32(low), np.float32(high)
+    for start in range(0, sums.size, scale.size):
+        for channel in range(scale.size):
+            product = np.float32(sums[start + channel]) * scale[channel]
+            value = np.rint(np.float32(product + offset[channel]))
+            results[start + channel] = np.int32(min(max(value, lowest), highest))

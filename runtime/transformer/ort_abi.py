@@ -7,7 +7,6 @@ places of the last functions of each version by `static_assert`, and `GetApi(ver
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
 
 API_VERSION = 16  # onnxruntime 1.16, the first whose kernels may return a status
@@ -67,6 +66,7 @@ class ElementType(IntEnum):
     FLOAT = 1
     UINT8 = 2
     INT8 = 3
+    UINT16 = 4
     INT32 = 6
     INT64 = 7
 
@@ -85,11 +85,3 @@ class Slot(IntEnum):
     SIZES = 3  # of the axes, the slowest first; of inputs only
     WORDS = SIZES + MAXIMUM_RANK
 
-
-@dataclass(frozen=True)
-class Signature:
-    """The name of an operator and the types of what goes in and comes out."""
-
-    name: str
-    inputs: tuple[ElementType, ...]
-    outputs: tuple[ElementType, ...] = (ElementType.UINT8,)

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..jit import kernel
+from .lanes import borrow
 from .operator_kernels import Int32, Int64, is_narrow, look_up_one, pack_table
-from .row_lanes import scale_lanes, share_lanes
+from .row_lanes import find_exponent, scale_lanes, share_lanes, subtract_lanes, sum_lanes
 from .table_lanes import LANES, look_up_below_lanes
 
 Array = NDArray[Any]
@@ -17,17 +18,8 @@ Array = NDArray[Any]
 # The places of the binary points: see runtime/lut/operators.py.
 SUM_BITS, RECIPROCAL_BITS, LARGEST_SHIFT, LARGEST_EXPONENTIAL = 28, 15, 31, 2**15
 LARGEST_INPUT, MEAN_BITS, VARIANCE_BITS, RSQRT_BITS, NORMAL_BITS, OUTPUT_SHIFT = 2**18 - 1, 6, 28, 15, 10, 20
+_BLOCK, _MOST_ROWS = 4096, 16  # numbers that stay in the nearest cache
 _SMALLEST, _LANES = -(2**31), int(LANES)
-
-
-@kernel
-def find_exponent(value: int) -> int:
-    """Return the position of the highest bit of an int64 of 1 or more."""
-    exponent = 0
-    for step in (32, 16, 8, 4, 2, 1):
-        if value >> (exponent + step) != 0:
-            exponent += step
-    return exponent
 
 
 @kernel
@@ -46,33 +38,59 @@ def softmax_rows(
     results: Array,
 ) -> None:
     """Write the softmax of each row of values (rows * length,) int32 to results, uint8."""
-    exponentials = np.empty(length, np.int32)
     is_fast = length >= _LANES and fits_lanes(exp_breakpoints, exp_slopes, exp_intercepts, exp_limits)
-    packed = pack_table(exp_breakpoints, exp_slopes, exp_intercepts, exp_limits) if is_fast else exponentials
-    high = (1 << output_bits) - 1
-    for start in range(0, values.size, length):
-        row, shares = values[start : start + length], results[start : start + length]
-        largest = find_largest(row)
-        if is_fast:
-            floor = max(np.int64(largest) + exp_limits[1], np.int64(_SMALLEST))
-            total = look_up_below_lanes(row, np.int32(floor), largest, packed, exponentials)
-        else:
-            total = np.int64(0)
+    high, together = (1 << output_bits) - 1, min(max(_BLOCK // length, 1), _MOST_ROWS)
+    # Several rows at a time: the search for 1/sum, one step after the other, then overlaps with that of other rows.
+    parts = np.empty(together * length, np.int32)
+    factors, shifts = np.empty(together, np.int64), np.empty(together, np.int64)
+    packed = pack_table(exp_breakpoints, exp_slopes, exp_intercepts, exp_limits) if is_fast else parts
+    for block in range(0, values.size, together * length):
+        rows = min(together, (values.size - block) // length)
+        for row in range(rows):
+            start, own = block + row * length, borrow(parts, row * length, length)
+            if is_fast:
+                factors[row] = find_exponentials(borrow(values, start, length), packed, exp_limits[1], own)
+                continue
+            largest, total = find_largest(borrow(values, start, length)), np.int64(0)
             for index in range(length):
-                below = np.int64(row[index]) - largest
-                part = look_up_one(below, exp_breakpoints, exp_slopes, exp_intercepts, exp_limits)
-                exponentials[index] = part
-                total += part
-        total = max(total, np.int64(1))
-        exponent = find_exponent(total)
-        moved = (total << max(SUM_BITS - exponent, 0)) >> max(exponent - SUM_BITS, 0)
-        factor = look_up_one(moved, breakpoints, slopes, intercepts, limits)
-        shift = min(max(exponent + RECIPROCAL_BITS - output_bits, 1), LARGEST_SHIFT)
-        if is_fast:
-            share_lanes(exponentials, np.int32(factor), np.int32(1 << (shift - 1)), np.int32(shift), np.int32(high), shares)
-        else:
-            for index in range(length):
-                shares[index] = min((exponentials[index] * factor + (1 << (shift - 1))) >> shift, high)
+                below = np.int64(values[start + index]) - largest
+                own[index] = look_up_one(below, exp_breakpoints, exp_slopes, exp_intercepts, exp_limits)
+                total += own[index]
+            factors[row] = total
+        for row in range(rows):
+            total = max(factors[row], np.int64(1))
+            exponent = find_exponent(total)
+            moved = (total << max(SUM_BITS - exponent, 0)) >> max(exponent - SUM_BITS, 0)
+            factors[row] = look_up_one(moved, breakpoints, slopes, intercepts, limits)
+            shifts[row] = min(max(exponent + RECIPROCAL_BITS - output_bits, 1), LARGEST_SHIFT)
+        for row in range(rows):
+            start = block + row * length
+            share_row(
+                borrow(parts, row * length, length),
+                factors[row],
+                shifts[row],
+                high,
+                borrow(results, start, length),
+            )
+
+
+@kernel
+def find_exponentials(row: Int32, packed: Int32, input_low: int, results: Int32) -> int:
+    """Write the exponentials of a row less its largest number, and return their sum."""
+    largest = find_largest(row)
+    floor = max(np.int64(largest) + input_low, np.int64(_SMALLEST))
+    return look_up_below_lanes(row, np.int32(floor), np.int32(largest), packed, results)
+
+
+@kernel
+def share_row(parts: Int32, factor: int, shift: int, high: int, results: Array) -> None:
+    """Write min((part * factor + half) >> shift, high)."""
+    half = np.int64(1) << (shift - 1)
+    if parts.size >= _LANES and factor <= LARGEST_EXPONENTIAL:
+        share_lanes(parts, np.int32(factor), np.int32(half), np.int32(shift), np.int32(high), results)
+        return
+    for index in range(parts.size):
+        results[index] = min((parts[index] * factor + half) >> shift, high)
 
 
 @kernel
@@ -111,7 +129,7 @@ def norm_rows(
     """
     deviations = np.empty(length, np.int32)
     for start in range(0, values.size, length):
-        row = values[start : start + length]
+        row = borrow(values, start, length)
         mean = find_mean(row) if has_mean else 0
         squares = subtract_mean(row, mean, deviations)
         variance = max(squares // length + settings[0], 1)
@@ -120,7 +138,7 @@ def norm_rows(
         factor = look_up_one((variance << up) >> down, breakpoints, slopes, intercepts, limits)
         shift = RSQRT_BITS - NORMAL_BITS + half_exponent
         scale_row(
-            deviations, factor, shift, gamma, beta, settings[1], settings[2], results[start : start + length]
+            deviations, factor, shift, gamma, beta, settings[1], settings[2], borrow(results, start, length)
         )
 
 
@@ -128,8 +146,11 @@ def norm_rows(
 def find_mean(row: Int32) -> int:
     """Return the rounded mean of saturated integers, with MEAN_BITS bits below the point."""
     total = np.int64(0)
-    for index in range(row.size):
-        total += min(max(row[index], np.int32(-LARGEST_INPUT)), np.int32(LARGEST_INPUT))
+    if row.size >= _LANES:
+        total = sum_lanes(row, LARGEST_INPUT)
+    else:
+        for value in row:
+            total += min(max(value, -LARGEST_INPUT), LARGEST_INPUT)
     above = total + row.size * (LARGEST_INPUT + 1)
     return ((above << MEAN_BITS) + (row.size >> 1)) // row.size - ((LARGEST_INPUT + 1) << MEAN_BITS)
 
@@ -137,12 +158,14 @@ def find_mean(row: Int32) -> int:
 @kernel
 def subtract_mean(row: Int32, mean: int, deviations: Int32) -> int:
     """Write (saturated integer << MEAN_BITS) - mean, which fits 26 bits; return the sum of squares."""
-    middle, total = np.int32(mean), np.int64(0)
+    if row.size >= _LANES:
+        return subtract_lanes(row, LARGEST_INPUT, MEAN_BITS, np.int32(mean), deviations)
+    total = np.int64(0)
     for index in range(row.size):
-        value = min(max(row[index], np.int32(-LARGEST_INPUT)), np.int32(LARGEST_INPUT))
-        deviation = np.int32(np.int32(value << np.int32(MEAN_BITS)) - middle)
+        value = min(max(row[index], -LARGEST_INPUT), LARGEST_INPUT)
+        deviation = (np.int64(value) << MEAN_BITS) - mean
         deviations[index] = deviation
-        total += np.int64(deviation) * np.int64(deviation)
+        total += deviation * deviation
     return total
 
 

@@ -4,10 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
+from llvmlite import ir
+
 from ..jit import numba
-from .lanes import LONGS, WORDS, LaneWriter, open_arrays
+from .lanes import INDEX, LONGS, WORDS, LaneWriter, fill, open_arrays
 
 _intrinsic, _types = numba.extending.intrinsic, numba.types
+
+
+@_intrinsic  # type: ignore[untyped-decorator]
+def find_exponent(typing_context: Any, value: Any) -> Any:
+    """Return the position of the highest bit of an int64 of 1 or more."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        zeros = builder.ctlz(arguments[0], ir.Constant(ir.IntType(1), 1))
+        return builder.sub(INDEX(63), zeros)
+
+    return _types.int64(_types.int64), generate
 
 
 @_intrinsic  # type: ignore[untyped-decorator]
@@ -17,7 +30,7 @@ def share_lanes(typing_context: Any, parts: Any, factor: Any, half: Any, shift: 
     Args:
         parts: (N,) int32, N at least 16.
         factor, half, shift, high: int32, 0 or more; shift below 32.
-        results: (N,) uint8.
+        results: (N,) uint8 or uint16.
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -28,7 +41,7 @@ def share_lanes(typing_context: Any, parts: Any, factor: Any, half: Any, shift: 
         def body(at: Any, is_new: Any, total: Any) -> Any:
             sums = builder.add(builder.mul(writer.load(source.data, at), factors), halves)
             shares = builder.lshr(sums, shifts)
-            writer.store(writer.smaller(shares, highs), target.data, at, is_byte=True)
+            writer.store(writer.smaller(shares, highs), target.data, at)
             return total
 
         writer.loop(builder.extract_value(source.shape, 0), body)
@@ -36,6 +49,60 @@ def share_lanes(typing_context: Any, parts: Any, factor: Any, half: Any, shift: 
 
     word = _types.int32
     return _types.void(parts, word, word, word, word, results), generate
+
+
+@_intrinsic  # type: ignore[untyped-decorator]
+def sum_lanes(typing_context: Any, values: Any, bound: Any) -> Any:
+    """Return the sum of clip(value, -bound, bound), an int64.
+
+    Args:
+        values: (N,) int32, N at least 16.
+        bound: int32, 0 or more.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        source, bound = open_arrays(context, builder, signature.args, arguments)
+        writer = LaneWriter(builder)
+        highs, lows = writer.broadcast(bound), writer.broadcast(builder.neg(bound))
+
+        def body(at: Any, is_new: Any, total: Any) -> Any:
+            clipped = writer.smaller(writer.larger(writer.load(source.data, at), lows), highs)
+            counted = clipped if is_new is None else builder.select(is_new, clipped, fill(0))
+            return builder.add(total, builder.sext(counted, LONGS))
+
+        return writer.sum_up(writer.loop(builder.extract_value(source.shape, 0), body, LONGS))
+
+    return _types.int64(values, _types.int32), generate
+
+
+@_intrinsic  # type: ignore[untyped-decorator]
+def subtract_lanes(typing_context: Any, values: Any, bound: Any, bits: Any, mean: Any, results: Any) -> Any:
+    """Write (clip(value, -bound, bound) << bits) - mean, and return the sum of its squares, an int64.
+
+    Args:
+        values: (N,) int32, N at least 16.
+        bound, bits, mean: int32; all results fit int32.
+        results: (N,) int32.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        source, *numbers, target = open_arrays(context, builder, signature.args, arguments)
+        writer = LaneWriter(builder)
+        highs, moves, means = (writer.broadcast(number) for number in numbers)
+        lows = writer.broadcast(builder.neg(numbers[0]))
+
+        def body(at: Any, is_new: Any, total: Any) -> Any:
+            clipped = writer.smaller(writer.larger(writer.load(source.data, at), lows), highs)
+            deviation = builder.sub(builder.shl(clipped, moves), means)
+            writer.store(deviation, target.data, at)
+            counted = deviation if is_new is None else builder.select(is_new, deviation, fill(0))
+            long = builder.sext(counted, LONGS)
+            return builder.add(total, builder.mul(long, long))
+
+        return writer.sum_up(writer.loop(builder.extract_value(source.shape, 0), body, LONGS))
+
+    word = _types.int32
+    return _types.int64(values, word, word, word, results), generate
 
 
 @_intrinsic  # type: ignore[untyped-decorator]
@@ -59,9 +126,8 @@ def scale_lanes(
         factor, half, shift: int64; the normal value, what is multiplied by gamma, fits int32, and so does factor.
         gamma, beta: (N,) int32 and (N,) int64.
         last_shift, low, high: int64.
-        results: (N,) int32, or uint8 or int8 that take the low 8 bits.
+        results: (N,) int32, or narrower, and then they take the low bits.
     """
-    is_byte = results.dtype.bitwidth == 8
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         opened = open_arrays(context, builder, signature.args, arguments)
@@ -77,7 +143,7 @@ def scale_lanes(
             gain = builder.sext(writer.load(gains.data, at), LONGS)
             sums = builder.add(builder.mul(builder.sext(normal, LONGS), gain), writer.load(shifts.data, at, LONGS))
             scaled = writer.smaller(writer.larger(builder.ashr(sums, last_moves), lows), highs)
-            writer.store(scaled, target.data, at, is_byte=is_byte)
+            writer.store(scaled, target.data, at)
             return total
 
         writer.loop(builder.extract_value(source.shape, 0), body)

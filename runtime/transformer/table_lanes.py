@@ -44,9 +44,8 @@ def look_up_lanes(typing_context: Any, values: Any, packed: Any, results: Any) -
     Args:
         values: (N,) int32, N at least 16.
         packed: (Packed.WORDS,) int32.
-        results: (N,) int32, or uint8 or int8 that take the low 8 bits; not in the memory of `values`.
+        results: (N,) int32, or narrower, and then they take the low bits; not in the memory of `values`.
     """
-    is_byte = results.dtype.bitwidth == 8
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         source, table, target = open_arrays(context, builder, signature.args, arguments)
@@ -54,7 +53,7 @@ def look_up_lanes(typing_context: Any, values: Any, packed: Any, results: Any) -
 
         def body(at: Any, is_new: Any, total: Any) -> Any:
             numbers = writer.clip_input(writer.load(source.data, at))
-            writer.store(writer.look_up(numbers), target.data, at, is_byte=is_byte)
+            writer.store(writer.look_up(numbers), target.data, at)
             return total
 
         writer.loop(builder.extract_value(source.shape, 0), body)
@@ -84,7 +83,7 @@ def look_up_below_lanes(
         def body(at: Any, is_new: Any, total: Any) -> Any:
             numbers = builder.sub(writer.larger(writer.load(source.data, at), floors), offsets)
             looked_up = writer.look_up(numbers)
-            writer.store(looked_up, target.data, at, is_byte=False)
+            writer.store(looked_up, target.data, at)
             counted = looked_up if is_new is None else builder.select(is_new, looked_up, fill(0))
             return builder.add(total, counted)
 
