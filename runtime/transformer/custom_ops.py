@@ -13,8 +13,8 @@ import hashlib
 import os
 import subprocess
 import sys
-import time
 import threading
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -33,10 +33,11 @@ _TEST_SECONDS = 180.0
 _RETRY_SECONDS = 24 * 3600.0  # a failure may have been a machine short of memory
 _PASSED = "passed"
 _NAMES = frozenset(operator.name for operator in OPERATORS)
+_PROBE = frozenset({"LookupU8"})
 _LOCK = threading.Lock()
 _TEST = (
-    "import resource, sys; resource.setrlimit(resource.RLIMIT_CORE, (0, 0)); sys.path[:] = sys.argv[2:]; "
-    "import importlib; importlib.import_module(sys.argv[1]).check_operators()"
+    "import resource, sys; resource.setrlimit(resource.RLIMIT_CORE, (0, 0)); sys.path[:] = sys.argv[3:]; "
+    "import importlib; importlib.import_module(sys.argv[1]).check_operators(sys.argv[2].split(','))"
 )
 
 
@@ -54,20 +55,33 @@ class Verdict:
 
 
 @cache
-def find_verdict() -> Verdict:
-    """Return whether compiled operators work here; takes some seconds once per version, then milliseconds."""
-    wanted = os.environ.get(SWITCH, "").strip().lower()
-    if wanted == "portable":
+def find_verdict(names: frozenset[str] = _PROBE) -> Verdict:
+    """Return whether compiled operators work here.
+
+    Takes some seconds per operator when a version first meets it, then milliseconds.
+
+    Args:
+        names: of the operators; as they stand, the smallest one, which goes all the way through onnxruntime.
+    """
+    if os.environ.get(SWITCH, "").strip().lower() == "portable":
         return Verdict(False, f"{SWITCH}=portable turns fast operators off")
     obstacle = find_obstacle() or _find_interpreter_obstacle()
     if obstacle:
         return Verdict(False, obstacle)
-    name = _name_verdict()
-    return _read_verdict(name) or _write_verdict(name, _run_test())
+    wanted = sorted(names & _NAMES)
+    kept = [_read_verdict(name) for name in wanted]
+    failed = [verdict for verdict in kept if verdict is not None and not verdict.usable]
+    if failed:
+        return failed[0]
+    untested = [name for name, verdict in zip(wanted, kept, strict=True) if verdict is None]
+    verdict = _run_test(untested) if untested else Verdict(True)
+    for name in untested:
+        _write_verdict(name, verdict)
+    return verdict
 
 
 def available() -> bool:
-    """Return whether `register` will succeed; see `find_verdict`."""
+    """Return whether compiled operators can be brought into onnxruntime here; see `find_verdict`."""
     return find_verdict().usable
 
 
@@ -78,18 +92,18 @@ def register(session_options: Any, names: Iterable[str] | None = None) -> bool:
 
     Args:
         session_options: an `onnxruntime.SessionOptions`.
-        names: of the operators; None for all. Unknown names are left out.
+        names: of the operators, as `find_functions` returns them; None for all. Unknown names are left out.
 
     Returns:
         Whether it was done. If not, `find_verdict` says why, and models must keep their functions.
     """
-    return available() and register_untested(session_options, names)
+    wanted = _NAMES if names is None else _NAMES & set(names)
+    return find_verdict(wanted).usable and register_untested(session_options, wanted)
 
 
-def register_untested(session_options: Any, names: Iterable[str] | None = None) -> bool:
+def register_untested(session_options: Any, names: frozenset[str]) -> bool:
     """As `register`, without asking whether it works: for the self-test."""
-    wanted = None if names is None else frozenset(names)
-    chosen = tuple(operator for operator in OPERATORS if wanted is None or operator.name in wanted)
+    chosen = tuple(operator for operator in OPERATORS if operator.name in names)
     with _LOCK:
         library = _open_library(chosen)
         session_options.register_custom_ops_library(library.shim.path)
@@ -188,16 +202,16 @@ def _find_interpreter_obstacle() -> str:
     return ""
 
 
-def _name_verdict() -> str:
+def _name_verdict(operator: str) -> str:
     import onnxruntime
 
     build = f"{onnxruntime.__version__} {onnxruntime.get_build_info()}"
-    return f"operators-{hashlib.sha256(build.encode()).hexdigest()[:24]}"
+    return f"{operator}-{hashlib.sha256(build.encode()).hexdigest()[:24]}"
 
 
-def _read_verdict(name: str) -> Verdict | None:
+def _read_verdict(operator: str) -> Verdict | None:
     """Return the verdict of an earlier test; None where there is none, or an old failure."""
-    data = STORE.read(name)
+    data = STORE.read(_name_verdict(operator))
     if data is None:
         return None
     word, _, rest = data.decode("utf-8", "replace").partition("\n")
@@ -208,18 +222,22 @@ def _read_verdict(name: str) -> Verdict | None:
     return Verdict(False, reason) if is_recent else None
 
 
-def _write_verdict(name: str, verdict: Verdict) -> Verdict:
+def _write_verdict(operator: str, verdict: Verdict) -> None:
     text = _PASSED if verdict.usable else f"failed\n{int(time.time())}\n{verdict.reason}"
-    STORE.write(name, text.encode())
-    return verdict
+    STORE.write(_name_verdict(operator), text.encode())
 
 
-def _run_test() -> Verdict:
-    """Run the self-test in a process of its own."""
-    command = [sys.executable, "-c", _TEST, f"{__package__}.self_test", *sys.path]
+def _run_test(names: list[str]) -> Verdict:
+    """Run the self-test of some operators in a process of its own."""
+    command = [sys.executable, "-c", _TEST, f"{__package__}.self_test", ",".join(names), *sys.path]
     try:
         done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_TEST_SECONDS, check=False
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_TEST_SECONDS,
+            check=False,
         )
     except subprocess.TimeoutExpired:
         return Verdict(False, f"the test of fast operators took longer than {_TEST_SECONDS:.0f} s")

@@ -13,6 +13,9 @@ LANES = 16
 INDEX, WORD = ir.IntType(64), ir.IntType(32)
 WORDS, LONGS = ir.VectorType(WORD, LANES), ir.VectorType(INDEX, LANES)
 
+_types: Any = numba.types
+_intrinsic: Any = numba.extending.intrinsic
+
 # Takes where the lanes start, which of them are new (None: all), and the sum so far; returns the sum.
 Body = Callable[[Any, Any, Any], Any]
 
@@ -61,7 +64,9 @@ class LaneWriter:
     def load(self, pointer: Any, at: Any, kind: Any = WORDS) -> Any:
         """Return lanes of an array that start at an index."""
         place = self.builder.gep(pointer, [at])
-        return self.builder.load(self.builder.bitcast(place, kind.as_pointer()), align=kind.element.width // 8)
+        return self.builder.load(
+            self.builder.bitcast(place, kind.as_pointer()), align=kind.element.width // 8
+        )
 
     def store(self, lanes: Any, pointer: Any, at: Any) -> None:
         """Write lanes to an array whose elements take as many of their low bits as they have."""
@@ -106,7 +111,9 @@ def fill(value: int) -> Any:
 def open_arrays(context: Any, builder: Any, kinds: Any, values: Any) -> list[Any]:
     """Return the Numba arrays among an intrinsic's arguments as structs with `data` and `shape`, others as they are."""
     from numba.core.types import Array
-    from numba.np.arrayobj import make_array
+    from numba.np import arrayobj
+
+    make_array: Any = arrayobj.make_array
 
     return [
         make_array(kind)(context, builder, value) if isinstance(kind, Array) else value
@@ -114,7 +121,7 @@ def open_arrays(context: Any, builder: Any, kinds: Any, values: Any) -> list[Any
     ]
 
 
-@numba.extending.intrinsic  # type: ignore[untyped-decorator]
+@_intrinsic  # type: ignore[untyped-decorator]
 def borrow(typing_context: Any, array: Any, start: Any, count: Any) -> Any:
     """Return array[start : start + count] without counting a reference, which would cost as much as a row's work.
 
@@ -122,12 +129,14 @@ def borrow(typing_context: Any, array: Any, start: Any, count: Any) -> Any:
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        from numba.np.arrayobj import make_array, populate_array
+        from numba.np import arrayobj
 
-        whole, part = make_array(array)(context, builder, arguments[0]), make_array(array)(context, builder)
+        arrays: Any = arrayobj
+        make = arrays.make_array(array)
+        whole, part = make(context, builder, arguments[0]), make(context, builder)
         place = builder.gep(whole.data, [arguments[1]])
         step = builder.extract_value(whole.strides, 0)
-        populate_array(part, place, [arguments[2]], [step], whole.itemsize, None)
+        arrays.populate_array(part, place, [arguments[2]], [step], whole.itemsize, None)
         return part._getvalue()
 
-    return array(array, numba.types.int64, numba.types.int64), generate
+    return array(array, _types.int64, _types.int64), generate

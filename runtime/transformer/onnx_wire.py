@@ -89,7 +89,9 @@ def read_fields(message: bytes | memoryview) -> Iterator[Field]:
             sizes = [size for fixed, size in _FIXED_SIZES if fixed == kind]
             at = first = at + (sizes[0] if sizes else len(view) + 1)
         if at > len(view):
-            raise ModelError(f"not an ONNX file, or cut short: byte {start} of {len(view)} starts no whole field")
+            raise ModelError(
+                f"not an ONNX file, or cut short: byte {start} of {len(view)} starts no whole field"
+            )
         yield Field(tag >> 3, view[first:at], view[start:at])
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..jit import compile_callback
 from .operators import Operator
 from .ort_abi import API_VERSION, WORD, Field
-from .ort_calls import load_word
+from .ort_calls import Word, load_word
 
 _NAME, _INPUT_COUNT, _OUTPUT_COUNT, _INPUT_TYPES, _OUTPUT_TYPES = (
     WORD * field
@@ -28,31 +28,31 @@ _NAME, _INPUT_COUNT, _OUTPUT_COUNT, _INPUT_TYPES, _OUTPUT_TYPES = (
 )
 
 
-def _create_kernel(operator: int, api: int, info: int) -> int:
+def _create_kernel(operator: int, api: int, info: int) -> Word:
     return api  # which is all that a kernel needs to know
 
 
-def _get_name(operator: int) -> int:
-    return load_word(operator + _NAME)  # type: ignore[no-any-return]
+def _get_name(operator: int) -> Word:
+    return load_word(operator + _NAME)
 
 
-def _count_inputs(operator: int) -> int:
-    return load_word(operator + _INPUT_COUNT)  # type: ignore[no-any-return]
+def _count_inputs(operator: int) -> Word:
+    return load_word(operator + _INPUT_COUNT)
 
 
-def _count_outputs(operator: int) -> int:
-    return load_word(operator + _OUTPUT_COUNT)  # type: ignore[no-any-return]
+def _count_outputs(operator: int) -> Word:
+    return load_word(operator + _OUTPUT_COUNT)
 
 
-def _get_input_type(operator: int, index: int) -> int:
-    return load_word(operator + _INPUT_TYPES + 8 * index)  # type: ignore[no-any-return]
+def _get_input_type(operator: int, index: int) -> Word:
+    return load_word(operator + _INPUT_TYPES + 8 * index)
 
 
-def _get_output_type(operator: int, index: int) -> int:
-    return load_word(operator + _OUTPUT_TYPES + 8 * index)  # type: ignore[no-any-return]
+def _get_output_type(operator: int, index: int) -> Word:
+    return load_word(operator + _OUTPUT_TYPES + 8 * index)
 
 
-def _answer_zero(operator: int, index: int) -> int:
+def _answer_zero(operator: int, index: int) -> Word:
     return 0  # the CPU; an input that must be there; memory of the CPU; nothing to destroy
 
 

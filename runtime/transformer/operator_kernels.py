@@ -1,4 +1,4 @@
-"""operator_kernels.py: the arithmetic of the operators on flat arrays; `runtime/lut/reference.py` decides what it gives.
+"""operator_kernels.py: tables on flat arrays; `runtime/lut/reference.py` decides what they give.
 
 A table is the four arrays and numbers of an `IntegerTable`; `limits` (5,) int64 holds its shift, input_low,
 input_high, low and high. Tables of at most 16 segments whose arithmetic fits int32 are looked up 16 numbers at once;
@@ -13,9 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..jit import kernel
-from .table_lanes import LANES, Packed, look_up_lanes
+from .lanes import LANES
+from .ort_calls import Word
+from .table_lanes import Packed, look_up_lanes
 
-Int32, Int64, Array = NDArray[np.int32], NDArray[np.int64], NDArray[Any]
+Int32 = NDArray[np.int32]
+Int64 = NDArray[np.int64]
+Array = NDArray[Any]
 
 _LANES, _PACKED_WORDS = int(LANES), int(Packed.WORDS)
 _SLOPES, _INTERCEPTS, _SCALARS = int(Packed.SLOPES), int(Packed.INTERCEPTS), int(Packed.SHIFT)
@@ -24,12 +28,10 @@ _NARROW_SUM = 2**30
 
 
 @kernel
-def look_up_one(
-    number: int, breakpoints: Int32, slopes: Int32, intercepts: Int64, limits: Int64
-) -> int:
+def look_up_one(number: Word, breakpoints: Int32, slopes: Int32, intercepts: Int64, limits: Int64) -> Word:
     """Return the table at one integer, with int64 arithmetic."""
     x = min(max(number, limits[1]), limits[2])
-    segment, left = 0, slopes.size - 1
+    segment, left = np.int64(0), slopes.size - 1
     while left > 0:  # without a branch, which would be a surprise in every step
         half = (left + 1) >> 1
         segment += half * np.int64(breakpoints[segment + half - 1] <= x)
@@ -59,8 +61,8 @@ def is_narrow(breakpoints: Int32, slopes: Int32, intercepts: Int64, limits: Int6
 def pack_table(breakpoints: Int32, slopes: Int32, intercepts: Int64, limits: Int64) -> Int32:
     """Return a narrow table as `look_up_lanes` takes it: (Packed.WORDS,) int32."""
     packed = np.empty(_PACKED_WORDS, np.int32)
-    packed[:_SLOPES] = _LARGEST
-    packed[: slopes.size - 1] = breakpoints[: slopes.size - 1]
+    for place in range(_SLOPES):
+        packed[place] = breakpoints[place] if place < slopes.size - 1 else _LARGEST
     for segment in range(_LANES):
         known = min(segment, slopes.size - 1)
         packed[_SLOPES + segment] = slopes[known]
@@ -87,7 +89,7 @@ def map_values(
 def rescale(
     sums: Int32, scale: NDArray[np.float32], offset: NDArray[np.float32], low: int, high: int, results: Int32
 ) -> None:
-    """Write clip(round(float32(sum) * scale + offset), low, high) as int32, in rows of (C,) that share scale and offset.
+    """Write clip(round(float32(sum) * scale + offset), low, high) as int32, row by row.
 
     Every step rounds to float32, and halves round to even, as the operators Cast, Mul, Add, Round and Clip do.
 

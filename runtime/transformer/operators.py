@@ -4,17 +4,17 @@ All work in the domain "colonnade", version 1; the output has the shape of the f
 A table is four inputs, the contents of a `lut.IntegerTable`: breakpoints int32 (N-1,) or more, slopes int32 (N,),
 intercepts int64 (N,), limits int64 (5,) = shift, input_low, input_high, low, high.
 
-| operator | inputs | gives |
+| operator | inputs | gives, as `lut.reference` has it |
 |---|---|---|
-| TableU8, TableI32 | x int32; table | `lut.reference.apply` |
-| SoftmaxU8, SoftmaxU16 | x int32 (..., n); table of exp; table of 1/x | `lut.reference.softmax` |
-| LayerNormU8, -I32 | x int32 (..., n); table of 1/sqrt; epsilon, low, high int64 (3,); gamma int32, beta int64 (n,) | `layer_norm` |
-| RmsNormU8, -I32 | likewise | `lut.reference.rms_norm` |
-| AddLayerNormU8, -I32 | residual int32 (..., n) after x, then as LayerNorm | `layer_norm` of the wrapping sum |
+| TableU8, TableI32 | x int32; table | `apply` |
+| SoftmaxU8, SoftmaxU16 | x int32 (..., n); table of exp; table of 1/x | `softmax` |
+| LayerNormU8, -I32 | x int32 (..., n); table of 1/sqrt; levels; gamma int32, beta int64 (n,) | `layer_norm` |
+| RmsNormU8, -I32 | likewise | `rms_norm` |
+| AddLayerNormU8, -I32 | residual int32 (..., n) after x, then as LayerNorm | `layer_norm` of the sum (in int32) |
 | LookupU8 | x uint8; entries uint8 (256,) | entries[x] |
 | RescaleTableU8 | sums int32 (..., n); scale, offset float32 (n,); table | `rescale`, then `apply` |
 
-Inputs of a wrong size give an error of onnxruntime's.
+`levels` are epsilon, low, high of `lut.NormTables`, int64 (3,). Inputs of a wrong size give an error of onnxruntime's.
 """
 
 from __future__ import annotations
@@ -26,9 +26,11 @@ from typing import Any
 import numpy as np
 
 from ..jit import kernel, numba
+from .lanes import borrow
 from .operator_kernels import map_values, rescale
 from .ort_abi import ElementType
 from .ort_calls import (
+    Word,
     count_elements,
     find_data,
     find_last_size,
@@ -42,7 +44,7 @@ from .row_kernels import norm_rows, softmax_rows
 
 DOMAIN = "colonnade"
 LONGEST_ROW = 2**14
-_carray = numba.carray
+_carray: Any = numba.carray  # type: ignore[attr-defined]
 _FLOAT, _UINT8, _UINT16, _INT32, _INT64 = (
     ElementType.FLOAT,
     ElementType.UINT8,
@@ -95,7 +97,7 @@ def _view_bytes(slots: int, index: int) -> Any:
 
 
 @kernel
-def _check_table(api: int, slots: int, index: int) -> int:
+def _check_table(api: int, slots: int, index: int) -> Word:
     """Return zero, or a status where the four inputs from `index` on are no table."""
     entries = count_elements(slots, index + 1)
     if entries < 1 or count_elements(slots, index + 2) != entries:
@@ -103,7 +105,9 @@ def _check_table(api: int, slots: int, index: int) -> int:
     if count_elements(slots, index) < entries - 1:
         return refuse(api, place_text("a table must have a breakpoint between any two segments"))
     if count_elements(slots, index + 3) != _LIMITS:
-        return refuse(api, place_text("the limits of a table must be shift, input_low, input_high, low, high"))
+        return refuse(
+            api, place_text("the limits of a table must be shift, input_low, input_high, low, high")
+        )
     limits = _view_longs(slots, index + 3)
     if limits[0] < 0 or limits[0] > 62:
         return refuse(api, place_text("the shift of a table must be 0..62"))
@@ -111,7 +115,7 @@ def _check_table(api: int, slots: int, index: int) -> int:
 
 
 @kernel
-def _check_norm(api: int, slots: int, first: int) -> int:
+def _check_norm(api: int, slots: int, first: int) -> Word:
     """Return zero, or a status where the inputs from the table on do not suit rows of the first input."""
     length = find_last_size(slots, 0)
     gamma = first + _TABLE_INPUTS + 1
@@ -124,7 +128,7 @@ def _check_norm(api: int, slots: int, first: int) -> int:
     return _check_table(api, slots, first)
 
 
-def _compute_lookup(api: int, context: int) -> int:
+def _compute_lookup(api: int, context: int) -> Word:
     slots = reserve_slots()
     status = open_tensors(api, context, 2, slots)
     if status != 0:
@@ -138,7 +142,7 @@ def _compute_lookup(api: int, context: int) -> int:
 
 
 def _make_table(element: Any) -> Callable[[int, int], int]:
-    def compute(api: int, context: int) -> int:
+    def compute(api: int, context: int) -> Word:
         slots = reserve_slots()
         status = open_tensors(api, context, 1 + _TABLE_INPUTS, slots)
         if status == 0:
@@ -159,7 +163,7 @@ def _make_table(element: Any) -> Callable[[int, int], int]:
     return compute
 
 
-def _compute_rescale_table(api: int, context: int) -> int:
+def _compute_rescale_table(api: int, context: int) -> Word:
     slots = reserve_slots()
     status = open_tensors(api, context, 3 + _TABLE_INPUTS, slots)
     if status == 0:
@@ -175,10 +179,14 @@ def _compute_rescale_table(api: int, context: int) -> int:
     row = np.empty(channels, np.int32)
     scale, offset = _view_floats(slots, 1), _view_floats(slots, 2)
     for start in range(0, sums.size, max(channels, 1)):
-        end = start + channels
-        rescale(sums[start:end], scale, offset, limits[1], limits[2], row)
+        rescale(borrow(sums, start, channels), scale, offset, limits[1], limits[2], row)
         map_values(
-            row, _view_words(slots, 3), _view_words(slots, 4), _view_longs(slots, 5), limits, results[start:end]
+            row,
+            _view_words(slots, 3),
+            _view_words(slots, 4),
+            _view_longs(slots, 5),
+            limits,
+            borrow(results, start, channels),
         )
     return 0
 
@@ -186,7 +194,7 @@ def _compute_rescale_table(api: int, context: int) -> int:
 def _make_softmax(element: Any) -> Callable[[int, int], int]:
     bits, inputs = 8 * np.dtype(element).itemsize, 1 + 2 * _TABLE_INPUTS
 
-    def compute(api: int, context: int) -> int:
+    def compute(api: int, context: int) -> Word:
         slots = reserve_slots()
         status = open_tensors(api, context, inputs, slots)
         if status == 0:
@@ -221,7 +229,7 @@ def _make_norm(element: Any, has_mean: bool, has_residual: bool) -> Callable[[in
     first = 2 if has_residual else 1  # place of the table
     inputs = first + _TABLE_INPUTS + 3
 
-    def compute(api: int, context: int) -> int:
+    def compute(api: int, context: int) -> Word:
         slots = reserve_slots()
         status = open_tensors(api, context, inputs, slots)
         if status == 0:

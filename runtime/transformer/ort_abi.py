@@ -84,4 +84,3 @@ class Slot(IntEnum):
     RANK = 2  # of axes; of inputs only
     SIZES = 3  # of the axes, the slowest first; of inputs only
     WORDS = SIZES + MAXIMUM_RANK
-

@@ -13,7 +13,9 @@ from llvmlite import ir
 from ..jit import kernel, numba
 from .ort_abi import INVALID_ARGUMENT, MAXIMUM_RANK, MAXIMUM_SLOTS, WORD, Api, Slot
 
-_types, _intrinsic = numba.types, numba.extending.intrinsic
+Word = Any  # an int64; what compiled functions return is not known to type checkers
+_types: Any = numba.types
+_intrinsic: Any = numba.extending.intrinsic
 _WORD = ir.IntType(8 * WORD)
 _CALL = ir.FunctionType(_WORD, [_WORD] * 5)
 
@@ -108,13 +110,13 @@ _INVALID, _MAXIMUM_RANK = int(INVALID_ARGUMENT), int(MAXIMUM_RANK)
 
 
 @kernel
-def refuse(api: int, text: int) -> int:
+def refuse(api: int, text: int) -> Word:
     """Return a status of onnxruntime that says what is wrong with the inputs; it becomes an exception there."""
     return call_address(load_word(api + _CREATE_STATUS), _INVALID, text, 0, 0, 0)
 
 
 @kernel
-def open_tensors(api: int, context: int, inputs: int, slots: int) -> int:
+def open_tensors(api: int, context: int, inputs: int, slots: int) -> Word:
     """Fill one slot per input and one for the output, which takes the shape of the first input.
 
     Args:
@@ -140,7 +142,7 @@ def open_tensors(api: int, context: int, inputs: int, slots: int) -> int:
 
 
 @kernel
-def _open_input(api: int, context: int, index: int, slot: int) -> int:
+def _open_input(api: int, context: int, index: int, slot: int) -> Word:
     value, shape = reserve_word(), reserve_word()
     status = call_address(load_word(api + _GET_INPUT), context, index, value, 0, 0)
     if status != 0:
@@ -157,7 +159,7 @@ def _open_input(api: int, context: int, index: int, slot: int) -> int:
 
 
 @kernel
-def _read_shape(api: int, shape: int, slot: int) -> int:
+def _read_shape(api: int, shape: int, slot: int) -> Word:
     status = call_address(load_word(api + _GET_COUNT), shape, slot + _COUNT, 0, 0, 0)
     if status != 0:
         return status
@@ -171,13 +173,13 @@ def _read_shape(api: int, shape: int, slot: int) -> int:
 
 
 @kernel
-def count_elements(slots: int, index: int) -> int:
+def count_elements(slots: int, index: int) -> Word:
     """Return how many elements a slot's tensor has."""
     return load_word(slots + _SLOT * index + _COUNT)
 
 
 @kernel
-def find_last_size(slots: int, index: int) -> int:
+def find_last_size(slots: int, index: int) -> Word:
     """Return the size of the last axis of a slot's tensor, 1 where it has no axes."""
     slot = slots + _SLOT * index
     rank = load_word(slot + _RANK)
@@ -185,7 +187,6 @@ def find_last_size(slots: int, index: int) -> int:
 
 
 @kernel
-def find_data(slots: int, index: int) -> int:
+def find_data(slots: int, index: int) -> Word:
     """Return the address of a slot's first element."""
     return load_word(slots + _SLOT * index + _DATA)
-

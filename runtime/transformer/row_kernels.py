@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..jit import kernel
-from .lanes import borrow
+from .lanes import LANES, borrow
 from .operator_kernels import Int32, Int64, is_narrow, look_up_one, pack_table
+from .ort_calls import Word
 from .row_lanes import find_exponent, scale_lanes, share_lanes, subtract_lanes, sum_lanes
-from .table_lanes import LANES, look_up_below_lanes
+from .table_lanes import look_up_below_lanes
 
 Array = NDArray[Any]
 
@@ -75,7 +76,7 @@ def softmax_rows(
 
 
 @kernel
-def find_exponentials(row: Int32, packed: Int32, input_low: int, results: Int32) -> int:
+def find_exponentials(row: Int32, packed: Int32, input_low: int, results: Int32) -> Word:
     """Write the exponentials of a row less its largest number, and return their sum."""
     largest = find_largest(row)
     floor = max(np.int64(largest) + input_low, np.int64(_SMALLEST))
@@ -94,7 +95,7 @@ def share_row(parts: Int32, factor: int, shift: int, high: int, results: Array) 
 
 
 @kernel
-def find_largest(row: Int32) -> int:
+def find_largest(row: Int32) -> Word:
     """Return the largest of some integers."""
     largest = row[0]
     for index in range(row.size):
@@ -143,7 +144,7 @@ def norm_rows(
 
 
 @kernel
-def find_mean(row: Int32) -> int:
+def find_mean(row: Int32) -> Word:
     """Return the rounded mean of saturated integers, with MEAN_BITS bits below the point."""
     total = np.int64(0)
     if row.size >= _LANES:
@@ -156,7 +157,7 @@ def find_mean(row: Int32) -> int:
 
 
 @kernel
-def subtract_mean(row: Int32, mean: int, deviations: Int32) -> int:
+def subtract_mean(row: Int32, mean: int, deviations: Int32) -> Word:
     """Write (saturated integer << MEAN_BITS) - mean, which fits 26 bits; return the sum of squares."""
     if row.size >= _LANES:
         return subtract_lanes(row, LARGEST_INPUT, MEAN_BITS, np.int32(mean), deviations)

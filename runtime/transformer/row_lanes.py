@@ -9,7 +9,8 @@ from llvmlite import ir
 from ..jit import numba
 from .lanes import INDEX, LONGS, WORDS, LaneWriter, fill, open_arrays
 
-_intrinsic, _types = numba.extending.intrinsic, numba.types
+_types: Any = numba.types
+_intrinsic: Any = numba.extending.intrinsic
 
 
 @_intrinsic  # type: ignore[untyped-decorator]
@@ -24,7 +25,9 @@ def find_exponent(typing_context: Any, value: Any) -> Any:
 
 
 @_intrinsic  # type: ignore[untyped-decorator]
-def share_lanes(typing_context: Any, parts: Any, factor: Any, half: Any, shift: Any, high: Any, results: Any) -> Any:
+def share_lanes(
+    typing_context: Any, parts: Any, factor: Any, half: Any, shift: Any, high: Any, results: Any
+) -> Any:
     """Write min((part * factor + half) >> shift, high) in uint32.
 
     Args:
@@ -141,7 +144,9 @@ def scale_lanes(
             products = builder.mul(builder.sext(writer.load(source.data, at), LONGS), factors)
             normal = builder.trunc(builder.ashr(builder.add(products, halves), moves), WORDS)
             gain = builder.sext(writer.load(gains.data, at), LONGS)
-            sums = builder.add(builder.mul(builder.sext(normal, LONGS), gain), writer.load(shifts.data, at, LONGS))
+            sums = builder.add(
+                builder.mul(builder.sext(normal, LONGS), gain), writer.load(shifts.data, at, LONGS)
+            )
             scaled = writer.smaller(writer.larger(builder.ashr(sums, last_moves), lows), highs)
             writer.store(scaled, target.data, at)
             return total

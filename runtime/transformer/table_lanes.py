@@ -18,7 +18,8 @@ from .lanes import INDEX, LANES, WORDS, LaneWriter, fill, open_arrays
 
 _HAS_PERMUTE = "avx512f" in find_usable_features()
 _PERMUTE = "llvm.x86.avx512.permvar.si.512"
-_intrinsic, _types = numba.extending.intrinsic, numba.types
+_types: Any = numba.types
+_intrinsic: Any = numba.extending.intrinsic
 
 
 class Packed(IntEnum):
