@@ -121,6 +121,18 @@ class Graph:
                     node.input[place] = new
         self._index()
 
+    def with_outputs(self, tensors: Iterable[str]) -> onnx.ModelProto:
+        """Return a copy of the model as it now stands that gives tensors as outputs, in place of its own."""
+        copy = self._onnx.ModelProto()
+        copy.CopyFrom(self._model)
+        graph = copy.graph
+        del graph.node[:], graph.initializer[:], graph.output[:], graph.value_info[:]
+        graph.node.extend(self.nodes)
+        make = self._onnx.numpy_helper.from_array
+        graph.initializer.extend(make(value, name) for name, value in self._constants.items())
+        graph.output.extend(self._onnx.helper.make_empty_tensor_value_info(name) for name in tensors)
+        return copy
+
     def finish(
         self, functions: Sequence[onnx.FunctionProto] = (), domains: Sequence[tuple[str, int]] = ()
     ) -> onnx.ModelProto:
@@ -253,7 +265,7 @@ def _infer_shapes(model: onnx.ModelProto) -> dict[str, Shape]:
     """Return the shapes that onnx finds; none where it fails, as on models with operators that it does not know."""
     onnx = import_onnx()
     try:
-        graph = onnx.shape_inference.infer_shapes(model).graph
+        graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     except Exception:  # several kinds, according to the version; patterns that need shapes are then not found
         graph = model.graph
     shapes: dict[str, Shape] = {}
