@@ -95,30 +95,34 @@ class Graph:
         self._constants[name] = np.ascontiguousarray(value).reshape(np.shape(value))
         return name
 
-    def make_node(
+    def add(
         self, operator: str, inputs: Sequence[str], output: str, *, domain: str = "", **attributes: Any
-    ) -> onnx.NodeProto:
-        """Return a node with one output, not yet in the graph."""
-        name = self.new_name(f"{output}_{operator}")
-        return self._onnx.helper.make_node(
-            operator, list(inputs), [output], name=name, domain=domain, **attributes
+    ) -> str:
+        """Add a node that makes the tensor `output`, or one of a similar name if that exists; return its name.
+
+        It may stand anywhere: `finish` sorts.
+        """
+        taken = output in self._producers or output in self._constants or output in self.inputs
+        name = self.new_name(output) if taken else output
+        self._names.add(name)
+        node = self._onnx.helper.make_node(
+            operator,
+            list(inputs),
+            [name],
+            name=self.new_name(f"{name}_{operator}"),
+            domain=domain,
+            **attributes,
         )
+        self.nodes.append(node)
+        self._producers[name] = node
+        for source in dict.fromkeys(inputs):
+            self._consumers.setdefault(source, []).append(node)
+        return name
 
-    def replace(self, old: Iterable[onnx.NodeProto], new: Sequence[onnx.NodeProto]) -> None:
-        """Take nodes out and put others in where the last of them was; `finish` sorts what is out of order."""
-        gone = {id(node) for node in old}
-        places = [place for place, node in enumerate(self.nodes) if id(node) in gone]
-        at = (places[-1] + 1 if places else len(self.nodes)) - len(places)
-        kept = [node for node in self.nodes if id(node) not in gone]
-        self.nodes = [*kept[:at], *new, *kept[at:]]
-        self._index()
-
-    def rename_uses(self, old: str, new: str) -> None:
-        """Let all nodes that take `old` take `new` instead."""
-        for node in self.consumers(old):
-            for place, name in enumerate(node.input):
-                if name == old:
-                    node.input[place] = new
+    def remove(self, nodes: Iterable[onnx.NodeProto]) -> None:
+        """Take nodes out; something else has to make what is still wanted of their outputs."""
+        gone = {id(node) for node in nodes}
+        self.nodes = [node for node in self.nodes if id(node) not in gone]
         self._index()
 
     def with_outputs(self, tensors: Iterable[str]) -> onnx.ModelProto:
