@@ -1,0 +1,242 @@
+"""kernels.py: the integer operators as Numba kernels, bit-equal to reference.py; none holds a float instruction."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from numpy.typing import NDArray
+
+from ..jit import kernel
+from . import operators
+from .integer import IntegerTable
+from .operators import NormTables, SoftmaxTables
+from .reference import Integers, check_affine, check_integers, check_rows
+from .vectors import LANES, look_up_narrow, look_up_wide
+
+_LANES = LANES
+_SUM_BITS = operators.SUM_BITS
+_RECIPROCAL_BITS = operators.RECIPROCAL_BITS
+_LARGEST_SHIFT = operators.LARGEST_SHIFT
+_LARGEST_INPUT = operators.LARGEST_INPUT
+_MEAN_BITS = operators.MEAN_BITS
+_VARIANCE_BITS = operators.VARIANCE_BITS
+_NORMAL_SHIFT = operators.RSQRT_BITS - operators.NORMAL_BITS
+_OUTPUT_SHIFT = operators.OUTPUT_SHIFT
+_INT32_MIN, _INT32_MAX = -(2**31), 2**31 - 1
+Int32 = NDArray[np.int32]
+Int64 = NDArray[np.int64]
+Numbers = tuple[int, int, int, int, int, int]
+
+
+def apply(x_q: npt.ArrayLike, table: IntegerTable) -> Integers:
+    """As `reference.apply`."""
+    values = np.ascontiguousarray(check_integers(x_q))
+    out = np.empty(values.shape, table.dtype)
+    look_up(values.reshape(-1), *_unpack(table), out.reshape(-1))
+    return out
+
+
+gelu = silu = sigmoid = tanh = exp = apply
+
+
+def softmax(x_q: npt.ArrayLike, tables: SoftmaxTables) -> Integers:
+    """As `reference.softmax`."""
+    rows = np.ascontiguousarray(check_rows(x_q))
+    out = np.empty(rows.shape, tables.dtype)
+    if rows.size:
+        width = rows.shape[-1]
+        softmax_rows(
+            rows.reshape(-1, width),
+            *_unpack(tables.exponential),
+            *_unpack(tables.reciprocal),
+            tables.output_bits,
+            out.reshape(-1, width),
+        )
+    return out
+
+
+def layer_norm(x_q: npt.ArrayLike, tables: NormTables, gamma_q: Int32, beta_q: Int64) -> Integers:
+    """As `reference.layer_norm`."""
+    return _norm(x_q, tables, gamma_q, beta_q, centred=True)
+
+
+def rms_norm(x_q: npt.ArrayLike, tables: NormTables, gamma_q: Int32, beta_q: Int64) -> Integers:
+    """As `reference.rms_norm`."""
+    return _norm(x_q, tables, gamma_q, beta_q, centred=False)
+
+
+def _norm(x_q: npt.ArrayLike, tables: NormTables, gamma_q: Int32, beta_q: Int64, centred: bool) -> Integers:
+    rows = np.ascontiguousarray(check_rows(x_q))
+    width = rows.shape[-1]
+    check_affine(width, gamma_q, beta_q)
+    out = np.empty(rows.shape, tables.dtype)
+    if rows.size:
+        norm_rows(
+            rows.reshape(-1, width),
+            *_unpack(tables.rsqrt),
+            (int(centred), tables.epsilon, tables.low, tables.high),
+            np.ascontiguousarray(gamma_q),
+            np.ascontiguousarray(beta_q),
+            out.reshape(-1, width),
+        )
+    return out
+
+
+def _unpack(table: IntegerTable) -> tuple[Int32, Int32, Int64, Numbers]:
+    """Return what kernels take of a table: arrays of at least LANES entries, and its numbers."""
+    numbers = (table.shift, table.input_low, table.input_high, table.low, table.high, int(table.narrow))
+    return *table.padded, numbers
+
+
+@kernel
+def look_up(x: Integers, breakpoints: Int32, slopes: Int32, intercepts: Int64, numbers: Numbers, out: Integers) -> None:
+    """Write the table at every x to out.
+
+    Args:
+        x: (n,) contiguous, at most 32 bits.
+        breakpoints, slopes, intercepts: from `IntegerTable.padded`.
+        numbers: shift, input_low, input_high, low, high of the table, and 1 where it is narrow.
+        out: (n,) contiguous, of an integer format that holds low..high.
+    """
+    look_up_below(x, np.int64(0), breakpoints, slopes, intercepts, numbers, out)
+
+
+@kernel
+def look_up_below(
+    x: Integers, offset: int, breakpoints: Int32, slopes: Int32, intercepts: Int64, numbers: Numbers, out: Integers
+) -> None:
+    """As `look_up`, of x - offset."""
+    shift, input_low, input_high, low, high, narrow = numbers
+    clip_low = max(input_low + offset, _INT32_MIN)
+    clip_high = min(input_high + offset, _INT32_MAX)
+    done = np.int64(0)
+    if slopes.size == _LANES:
+        if narrow:
+            done = look_up_narrow(
+                x, clip_low, clip_high, offset, breakpoints, slopes, intercepts, shift, low, high, out
+            )
+        else:
+            done = look_up_wide(
+                x, clip_low, clip_high, offset, breakpoints, slopes, intercepts, shift, low, high, out
+            )
+    for place in range(done, x.size):
+        value = min(max(np.int64(x[place]), clip_low), clip_high) - offset
+        out[place] = look_up_one(value, breakpoints, slopes, intercepts, numbers)
+
+
+@kernel
+def look_up_one(x: int, breakpoints: Int32, slopes: Int32, intercepts: Int64, numbers: Numbers) -> int:
+    """Return the table at one number, clipped to the table's inputs before; arguments as of `look_up`."""
+    shift, input_low, input_high, low, high, _ = numbers
+    value = min(max(x, input_low), input_high)
+    first, count = np.int64(0), slopes.size - 1
+    while count > 0:  # breakpoints before `first` are <= value, those from first + count on are not
+        half = (count + 1) >> 1
+        if value >= breakpoints[first + half - 1]:
+            first += half
+            count -= half
+        else:
+            count = half - 1
+    return min(max((slopes[first] * value + intercepts[first]) >> shift, low), high)
+
+
+@kernel
+def softmax_rows(
+    x: Integers,
+    exp_breakpoints: Int32,
+    exp_slopes: Int32,
+    exp_intercepts: Int64,
+    exp_numbers: Numbers,
+    div_breakpoints: Int32,
+    div_slopes: Int32,
+    div_intercepts: Int64,
+    div_numbers: Numbers,
+    output_bits: int,
+    out: Integers,
+) -> None:
+    """Write the softmax of each row.
+
+    Args:
+        x: (rows, n) contiguous, n >= 1.
+        exp_breakpoints...: the table `exponential` of SoftmaxTables, as of `look_up`.
+        div_breakpoints...: the table `reciprocal`.
+        output_bits: of SoftmaxTables.
+        out: (rows, n) contiguous, unsigned.
+    """
+    parts = np.empty(x.shape[1], np.int32)
+    high = (np.int64(1) << output_bits) - 1
+    for row in range(x.shape[0]):
+        largest = x[row, 0]
+        for place in range(x.shape[1]):
+            largest = max(largest, x[row, place])
+        look_up_below(x[row], np.int64(largest), exp_breakpoints, exp_slopes, exp_intercepts, exp_numbers, parts)
+        total = np.int64(0)
+        for place in range(x.shape[1]):
+            total += parts[place]
+        exponent = find_exponent(max(total, 1))
+        moved = (max(total, 1) << max(_SUM_BITS - exponent, 0)) >> max(exponent - _SUM_BITS, 0)
+        factor = np.int32(look_up_one(moved, div_breakpoints, div_slopes, div_intercepts, div_numbers))
+        shift = min(max(exponent + _RECIPROCAL_BITS - output_bits, 1), _LARGEST_SHIFT)
+        half = np.int64(1) << (shift - 1)
+        for place in range(x.shape[1]):
+            product = np.int64(parts[place]) * np.int64(factor)
+            out[row, place] = min((product + half) >> shift, high)
+
+
+@kernel
+def norm_rows(
+    x: Integers,
+    breakpoints: Int32,
+    slopes: Int32,
+    intercepts: Int64,
+    numbers: Numbers,
+    limits: tuple[int, int, int, int],
+    gamma: Int32,
+    beta: Int64,
+    out: Integers,
+) -> None:
+    """Write the layer norm or RMS norm of each row.
+
+    Args:
+        x: (rows, n) contiguous, n >= 1.
+        breakpoints, slopes, intercepts, numbers: the table `rsqrt` of NormTables, as of `look_up`.
+        limits: 1 for the layer norm, 0 for the RMS norm; epsilon, low and high of NormTables.
+        gamma, beta: (n,) contiguous.
+        out: (rows, n) contiguous, of an integer format that holds low..high.
+    """
+    centred, epsilon, low, high = limits
+    length = x.shape[1]
+    deviations = np.empty(length, np.int32)
+    for row in range(x.shape[0]):
+        mean = np.int64(0)
+        if centred:
+            total = np.int64(length) * (_LARGEST_INPUT + 1)
+            for place in range(length):
+                total += min(max(x[row, place], -_LARGEST_INPUT), _LARGEST_INPUT)
+            mean = ((total << _MEAN_BITS) + (length >> 1)) // length - ((_LARGEST_INPUT + 1) << _MEAN_BITS)
+        squares = np.int64(0)
+        for place in range(length):
+            value = min(max(x[row, place], -_LARGEST_INPUT), _LARGEST_INPUT)
+            deviation = np.int32((np.int64(value) << _MEAN_BITS) - mean)
+            deviations[place] = deviation
+            squares += np.int64(deviation) * np.int64(deviation)
+        variance = max(squares // length + epsilon, 1)
+        half_exponent = find_exponent(variance) >> 1
+        up, down = max(_VARIANCE_BITS - 2 * half_exponent, 0), max(2 * half_exponent - _VARIANCE_BITS, 0)
+        factor = np.int32(look_up_one((variance << up) >> down, breakpoints, slopes, intercepts, numbers))
+        shift = _NORMAL_SHIFT + half_exponent
+        half = np.int64(1) << (shift - 1)
+        for place in range(length):
+            normal = np.int32((np.int64(deviations[place]) * np.int64(factor) + half) >> shift)
+            value = (np.int64(normal) * np.int64(gamma[place]) + beta[place]) >> _OUTPUT_SHIFT
+            out[row, place] = min(max(value, low), high)
+
+
+@kernel
+def find_exponent(value: int) -> int:
+    """Return the position of the highest bit of a number of 1 or more."""
+    exponent = np.int64(0)
+    for step in (32, 16, 8, 4, 2, 1):
+        if value >> (exponent + step) > 0:
+            exponent += step
+    return exponent
