@@ -20,6 +20,7 @@ from .table_lanes import Packed, look_up_lanes
 Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
 Array = NDArray[Any]
+Floats = NDArray[np.float32]
 
 _LANES, _PACKED_WORDS = int(LANES), int(Packed.WORDS)
 _SLOPES, _INTERCEPTS, _SCALARS = int(Packed.SLOPES), int(Packed.INTERCEPTS), int(Packed.SHIFT)
@@ -86,22 +87,23 @@ def map_values(
 
 
 @kernel
-def rescale(
-    sums: Int32, scale: NDArray[np.float32], offset: NDArray[np.float32], low: int, high: int, results: Int32
-) -> None:
-    """Write clip(round(float32(sum) * scale + offset), low, high) as int32, row by row.
+def quantise(values: Floats, factor: float, reach: float, results: Int32) -> None:
+    """Write round(clip(value * factor, -reach, reach)) as int32, halves to even.
 
-    Every step rounds to float32, and halves round to even, as the operators Cast, Mul, Add, Round and Clip do.
+    Every step rounds to float32, as the operators Mul, Clip, Round and Cast do one after the other.
 
     Args:
-        sums: (rows * C,) int32.
-        scale, offset: (C,) float32.
-        low, high: within +-2^24, which float32 holds exactly.
-        results: (rows * C,) int32.
+        values: (N,) float32, finite.
+        factor, reach: float32; reach at most 2^24, up to which float32 holds every integer.
+        results: (N,) int32.
     """
-    lowest, highest = np.float32(low), np.float32(high)
-    for start in range(0, sums.size, scale.size):
-        for channel in range(scale.size):
-            product = np.float32(sums[start + channel]) * scale[channel]
-            value = np.rint(np.float32(product + offset[channel]))
-            results[start + channel] = np.int32(min(max(value, lowest), highest))
+    for index in range(values.size):
+        clipped: Word = min(max(np.float32(values[index] * factor), -reach), reach)
+        results[index] = np.int32(np.rint(clipped))
+
+
+@kernel
+def dequantise(values: Int32, scale: float, results: Floats) -> None:
+    """Write float32(value) * scale, as the operators Cast and Mul do."""
+    for index in range(values.size):
+        results[index] = np.float32(values[index]) * scale

@@ -23,7 +23,7 @@ from .operators import DOMAIN, OPERATORS, Operator
 
 Array = NDArray[Any]
 _SHAPES = ((0, 5), (1, 1), (3, 7), (2, 16), (2, 3, 40), (5, 131))
-_ELEMENTS = {1: np.float32, 2: np.uint8, 4: np.uint16, 6: np.int32, 7: np.int64}
+_ELEMENTS: dict[int, Any] = {1: np.float32, 2: np.uint8, 4: np.uint16, 6: np.int32, 7: np.int64}
 
 
 @dataclass(frozen=True)
@@ -122,24 +122,22 @@ def _draw_lookup(name: str, shape: tuple[int, ...], rng: np.random.Generator) ->
 
 def _draw_map(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> Case:
     values = rng.integers(-4000, 4000, shape).astype(np.int32)
-    table = draw_table(rng, int(rng.integers(2, 40)), -3000, 3000, 255)
-    return Case((values, *pack(table)), reference.apply(values, table).astype(_find_format(name)))
+    inputs = (values, *pack(draw_table(rng, int(rng.integers(2, 40)), -3000, 3000, 255)))
+    return Case(inputs, _compute(name, inputs))
 
 
-def _draw_rescale(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> Case:
-    sums = rng.integers(-100000, 100000, shape).astype(np.int32)
-    scale, offset = (rng.uniform(-reach, reach, shape[-1]).astype(np.float32) for reach in (0.1, 200.0))
-    table = draw_table(rng, 16, -3000, 3000, 255)
-    return Case(
-        (sums, scale, offset, *pack(table)),
-        reference.apply(rescale_in_numpy(sums, scale, offset, table), table),
-    )
-
-
-def rescale_in_numpy(sums: Array, scale: Array, offset: Array, table: IntegerTable) -> Array:
-    """As `operator_kernels.rescale`."""
-    values = np.rint(sums.astype(np.float32) * scale + offset)
-    return np.clip(values, np.float32(table.input_low), np.float32(table.input_high)).astype(np.int32)
+def _draw_quantised(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> Case:
+    """Turn a case of the operator behind the quantisation into one of floats."""
+    inner = name.removeprefix("Quantised").replace("F32", "I32")
+    case = draw_case(inner, shape, rng)
+    factor, reach, scale = (np.array([number], np.float32) for number in (0.7, 2500.0, 0.3))
+    floats = rng.uniform(-5000.0, 5000.0, shape).astype(np.float32)
+    words = np.rint(np.clip(floats * factor, -reach, reach)).astype(np.int32)
+    expected = _compute(inner, (words, *case.inputs[1:]))
+    inputs = (floats, factor, reach, *case.inputs[1:])
+    if name.endswith("F32"):
+        return Case((*inputs, scale), expected.astype(np.float32) * scale)
+    return Case(inputs, expected)
 
 
 def _draw_softmax(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> Case:
@@ -152,16 +150,28 @@ def _draw_softmax(name: str, shape: tuple[int, ...], rng: np.random.Generator) -
 
 def _draw_norm(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> Case:
     values = rng.integers(-5000, 5000, shape).astype(np.int32)
-    residual = rng.integers(-5000, 5000, shape).astype(np.int32)
-    tables = NormTables(draw_table(rng, 16, 2**28, 2**30, 2**15), int(rng.integers(0, 10**6)), 0, 255)
+    levels = np.array([rng.integers(0, 10**6), 0, 255], np.int64)
     gamma = rng.integers(-40000, 40000, shape[-1]).astype(np.int32)
     beta = rng.integers(-(2**27), 2**27, shape[-1])
-    has_residual = name.startswith("Add")
+    inputs = (values, *pack(draw_table(rng, 16, 2**28, 2**30, 2**15)), levels, gamma, beta)
+    return Case(inputs, _compute(name, inputs))
+
+
+def _compute(name: str, inputs: tuple[Array, ...]) -> Array:
+    """Return what a Table or norm must give."""
+    table = unpack(inputs[1:5])
+    if name.startswith("Table"):
+        return reference.apply(inputs[0], table).astype(_find_format(name))
+    levels, gamma, beta = inputs[5:]
     norm = reference.rms_norm if name.startswith("Rms") else reference.layer_norm
-    levels = np.array([tables.epsilon, tables.low, tables.high], np.int64)
-    expected = norm(values + residual if has_residual else values, tables, gamma, beta)
-    first = (values, residual) if has_residual else (values,)
-    return Case((*first, *pack(tables.rsqrt), levels, gamma, beta), expected.astype(_find_format(name)))
+    tables = NormTables(table, int(levels[0]), int(levels[1]), int(levels[2]))
+    return norm(inputs[0], tables, gamma, beta).astype(_find_format(name))
+
+
+def unpack(arrays: tuple[Array, ...]) -> IntegerTable:
+    """Return a table from the four inputs of an operator."""
+    points, slopes, intercepts, limits = arrays
+    return IntegerTable(points, slopes, intercepts, *map(int, limits))
 
 
 def _find_format(name: str) -> Any:
@@ -172,7 +182,7 @@ def _assign_draws() -> Iterator[tuple[str, Callable[[str, tuple[int, ...], np.ra
     stems = (
         ("Lookup", _draw_lookup),
         ("Table", _draw_map),
-        ("Rescale", _draw_rescale),
+        ("Quantised", _draw_quantised),
         ("Softmax", _draw_softmax),
         ("", _draw_norm),
     )
