@@ -131,6 +131,20 @@ def find_functions(model: bytes) -> frozenset[str]:
     return _NAMES & {_name_function(field) for field in read_fields(model)}
 
 
+def make_fast(model: bytes, session_options: Any) -> bytes:
+    """Return a model whose functions are compiled operators, which `session_options` bring; or the model itself.
+
+    Args:
+        model: an ONNX file, which may hold functions of the domain "colonnade".
+        session_options: a fresh `onnxruntime.SessionOptions`, to make the session of what is returned with.
+
+    Raises:
+        ModelError: these bytes are no ONNX file.
+    """
+    names = find_functions(model)
+    return bind_fast_operators(model) if names and register(session_options, names) else model
+
+
 def _name_function(field: Field) -> str:
     """Return the name of the function of our domain that a field of a model holds, or nothing."""
     if field.number != Model.FUNCTIONS or read_text(field.content, Function.DOMAIN) != DOMAIN:
