@@ -12,7 +12,7 @@ from .lanes import LANES, borrow
 from .operator_kernels import Int32, Int64, is_narrow, look_up_one, pack_table
 from .ort_calls import Word
 from .row_lanes import find_exponent, find_largest_lanes, scale_lanes, share_lanes, subtract_lanes, sum_lanes
-from .table_lanes import look_up_below_lanes
+from .table_lanes import count_lanes, look_up_below_lanes
 
 Array = NDArray[Any]
 
@@ -39,7 +39,7 @@ def softmax_rows(
     results: Array,
 ) -> None:
     """Write the softmax of each row of values (rows * length,) int32 to results, uint8 or uint16 of `output_bits`."""
-    is_fast = length >= _LANES and limits[4] <= LARGEST_EXPONENTIAL
+    is_fast = length >= _LANES and slopes.size <= _LANES and limits[4] <= LARGEST_EXPONENTIAL
     if not (is_fast and fits_lanes(exp_breakpoints, exp_slopes, exp_intercepts, exp_limits)):
         for start in range(0, values.size, length):
             _softmax_row(
@@ -57,6 +57,7 @@ def softmax_rows(
             )
         return
     packed = pack_table(exp_breakpoints, exp_slopes, exp_intercepts, exp_limits)
+    inverse = pack_table(breakpoints, slopes, intercepts, limits)
     # Several rows at a time: the search for 1/sum, one step after the other, then overlaps with that of other rows.
     together = min(max(_BLOCK // length, 1), _MOST_ROWS)
     parts, largest = np.empty(together * length, np.int32), np.empty(together, np.int32)
@@ -70,9 +71,11 @@ def softmax_rows(
             source, own = borrow(values, block + row * length, length), borrow(parts, row * length, length)
             factors[row] = look_up_below_lanes(source, floor, largest[row], packed, own)
         for row in range(rows):
-            factors[row], shifts[row] = _invert(
-                factors[row], breakpoints, slopes, intercepts, limits, output_bits
-            )
+            moved, shifts[row] = _normalise(factors[row], output_bits)
+            x = min(max(moved, limits[1]), limits[2])
+            segment = min(count_lanes(inverse, np.int32(x)), slopes.size - 1)
+            share = (np.int64(slopes[segment]) * x + intercepts[segment]) >> limits[0]
+            factors[row] = min(max(share, limits[3]), limits[4])
         for row in range(rows):
             own, half = borrow(parts, row * length, length), np.int64(1) << (shifts[row] - 1)
             shares = borrow(results, block + row * length, length)
@@ -80,15 +83,12 @@ def softmax_rows(
 
 
 @kernel
-def _invert(
-    total: Word, breakpoints: Int32, slopes: Int32, intercepts: Int64, limits: Int64, output_bits: int
-) -> Word:
-    """Return the factor and the shift that stand for a division by a sum of exponentials."""
+def _normalise(total: Word, output_bits: int) -> Word:
+    """Return a sum of exponentials moved to 2^SUM_BITS or above, and the shift of the division by it."""
     total = max(total, np.int64(1))
     exponent = find_exponent(total)
     moved = (total << max(SUM_BITS - exponent, 0)) >> max(exponent - SUM_BITS, 0)
-    factor = look_up_one(moved, breakpoints, slopes, intercepts, limits)
-    return factor, min(max(exponent + RECIPROCAL_BITS - output_bits, 1), LARGEST_SHIFT)
+    return moved, min(max(exponent + RECIPROCAL_BITS - output_bits, 1), LARGEST_SHIFT)
 
 
 @kernel
@@ -113,7 +113,8 @@ def _softmax_row(
         below = np.int64(row[index]) - largest
         parts[index] = look_up_one(below, exp_breakpoints, exp_slopes, exp_intercepts, exp_limits)
         total += parts[index]
-    factor, shift = _invert(total, breakpoints, slopes, intercepts, limits, output_bits)
+    moved, shift = _normalise(total, output_bits)
+    factor = look_up_one(moved, breakpoints, slopes, intercepts, limits)
     half = np.int64(1) << (shift - 1)
     for index in range(row.size):
         results[index] = min((parts[index] * factor + half) >> shift, (1 << output_bits) - 1)
