@@ -1,0 +1,1 @@
+"""transformer: transformers in ONNX, quantised, on onnxruntime."""

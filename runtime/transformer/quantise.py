@@ -1,0 +1,152 @@
+"""quantise.py: turns a transformer in ONNX into integers and tables, and says what became of each part."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..checks import check_whole
+from ..quant import Scheme, parse_scheme
+from .attention import rewrite_attention
+from .calibrate import Calibration, Progress, RangeMethod, calibrate
+from .function_writer import DOMAIN, VERSION
+from .functions import write_function
+from .graph import Graph
+from .integers import MICROSOFT
+from .linear import LinearResult, group_by_input, is_worthwhile, rewrite_linears
+from .lookup import Tables
+from .onnx_files import read_model, write_model
+from .patterns import Patterns, find_patterns
+from .samples import Samples
+
+if TYPE_CHECKING:
+    import onnx
+
+ENTRIES = 16
+
+
+@dataclass(frozen=True, eq=False)
+class Quantised:
+    """A model that was rewritten, and how.
+
+    Attributes:
+        model: with its functions.
+        linears: what became of each product with weights.
+        patterns: what was found in the float graph.
+        integer_attentions: how many attentions are integers throughout.
+    """
+
+    model: onnx.ModelProto
+    linears: tuple[LinearResult, ...]
+    patterns: Patterns
+    integer_attentions: int
+
+
+def quantize(
+    model: str | Path,
+    output: str | Path,
+    *,
+    scheme: str | Scheme | None,
+    calibration: Samples,
+    entries: int | None = ENTRIES,
+    method: RangeMethod = "mse",
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Quantised:
+    """Quantise an ONNX file into another.
+
+    Args:
+        model: the float model.
+        output: the file to write, whole or not at all.
+        scheme: of products with weights, such as "w8a8" or "w4a8-dint4"; None leaves all products float.
+        calibration: samples to find ranges on.
+        entries: of the tables that stand for curves, softmax and norms; None leaves those float.
+        method: of the ranges of activations.
+        threads: for the runs of the float model.
+        progress: called with the number of calibration samples done.
+
+    Raises:
+        ModelError: the model cannot be read, or does not run on a sample.
+        UsageError: an argument outside its domain.
+    """
+    chosen = parse_scheme(scheme) if isinstance(scheme, str) else scheme
+    result = quantize_model(
+        read_model(Path(model)), chosen, calibration, entries, method, threads=threads, progress=progress
+    )
+    write_model(result.model, Path(output))
+    return result
+
+
+def quantize_model(
+    model: onnx.ModelProto,
+    scheme: Scheme | None,
+    samples: Samples,
+    entries: int | None = ENTRIES,
+    method: RangeMethod = "mse",
+    *,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Quantised:
+    """Quantise a model in memory; see `quantize`."""
+    if entries is not None:
+        check_whole("entries", entries, least=2)
+    graph = Graph(model)
+    patterns = find_patterns(graph)
+    seen = _calibrate(graph, patterns, scheme, samples, threads, progress)
+    results: list[LinearResult] = []
+    if scheme is not None:
+        for group in group_by_input(tuple(filter(is_worthwhile, patterns.linears))):
+            results += rewrite_linears(graph, group, seen, scheme, method)
+    tables = Tables(graph, seen, entries or ENTRIES)
+    attentions = 0
+    if entries is not None:
+        attentions = _rewrite_softmaxes(graph, patterns, seen, tables, method, scheme is not None)
+        for norm in patterns.norms:
+            tables.rewrite_norm(norm)
+        for curve in patterns.curves:
+            tables.rewrite_curve(curve)
+    functions = [write_function(name, graph.opset) for name in sorted(tables.functions)]
+    domains = [(DOMAIN, VERSION)] if functions else []
+    finished = graph.finish(functions, [*domains, (MICROSOFT, 1)])
+    finished.ir_version = max(finished.ir_version, 8)  # the first with functions in a model
+    return Quantised(finished, tuple(results), patterns, attentions)
+
+
+def _calibrate(
+    graph: Graph,
+    patterns: Patterns,
+    scheme: Scheme | None,
+    samples: Samples,
+    threads: int | None,
+    progress: Progress | None,
+) -> Calibration:
+    names = [name for found in (*patterns.norms, *patterns.curves) for name in (found.input, found.output)]
+    names += [softmax.input for softmax in patterns.softmaxes]
+    for attention in patterns.attentions:
+        names += [attention.left, attention.right, attention.value, attention.nodes[0].output[0]]
+    rows = [linear.input for linear in patterns.linears] if scheme is not None else []
+    return calibrate(graph, samples, names, rows, threads=threads, progress=progress)
+
+
+def _rewrite_softmaxes(
+    graph: Graph,
+    patterns: Patterns,
+    seen: Calibration,
+    tables: Tables,
+    method: RangeMethod,
+    with_products: bool,
+) -> int:
+    """Rewrite attentions as a whole where products become integers, and softmaxes alone elsewhere."""
+    done: set[str] = set()
+    reaches: dict[str, float] = {}
+    for attention in patterns.attentions:
+        name = attention.softmax.output
+        reaches[name] = seen.find(attention.nodes[0].output[0]).reach * abs(attention.scale)
+        if with_products and rewrite_attention(graph, attention, seen, tables, method):
+            done.add(name)
+    for softmax in patterns.softmaxes:
+        if softmax.output not in done:
+            reach = reaches.get(softmax.output, seen.find(softmax.input).reach)
+            tables.rewrite_softmax(softmax, reach)
+    return len(done)
