@@ -207,7 +207,7 @@ def _check_buffers(work: Work, machine: Machine) -> None:
     gemm, array, sram = work.gemm, machine.array, machine.sram
     machine.count_psum_rows(gemm.columns)
     columns = min(gemm.columns, array.columns)
-    fold = machine.count_weight_bytes(min(array.rows * array.macs_per_pe, gemm.depth) * columns)
+    fold = machine.count_weight_bytes(min(array.fold_inputs, gemm.depth) * columns)
     require_room("weight_kib", sram.weight_kib, fold, "the weights of a fold and of the next", halves=2)
     window = (work.stride + work.halo) * min(work.kernel, work.in_shape[1]) * gemm.in_channels
     require_room(

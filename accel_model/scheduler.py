@@ -111,8 +111,7 @@ def _cost_empty(job: SparseJob, mapped: int, hidden: int) -> LayerCost:
     if job.mapping.method == "streaming" and not job.rules_known:
         cycles = mapped = count_streaming_cycles(job.geometry, job.mapping)
     events = (Event("rules", -hidden, mapped - hidden, "no inputs"),) if mapped else ()
-    idle = cycles * job.spec.array.macs_per_cycle
-    actions = ActionCounts(idle_pe=idle, cycles=cycles)
+    actions = ActionCounts(idle_pe=job.spec.array.count_idle(cycles, 0), cycles=cycles)
     return LayerCost(
         cycles, (("rules", mapped),), "rules", Tiling("tiles_outer", 0, 0), actions, events=events
     )
@@ -135,7 +134,7 @@ def _describe(job: SparseJob, schedule: Schedule, timeline: Timeline, mapped: in
         schedule.actions,
         rule_compares=compares,
         rule_write_bytes=job.geometry.rules * RULE_BYTES if mapped else schedule.actions.rule_write_bytes,
-        idle_pe=cycles * job.spec.array.macs_per_cycle - job.layer.macs,
+        idle_pe=job.spec.array.count_idle(cycles, job.layer.macs),
         cycles=cycles,
     )
     return LayerCost(

@@ -51,7 +51,7 @@ class SparseJob:
     @property
     def row_folds(self) -> int:
         """ri: blocks of input channels."""
-        return math.ceil(self.layer.in_channels / self.spec.array.rows)
+        return math.ceil(self.layer.in_channels / self.spec.array.fold_inputs)
 
     @property
     def weight_bytes(self) -> int:
@@ -211,7 +211,7 @@ def _weights_fit(job: SparseJob, order: LoopOrder, passes: tuple[Pass, ...]) -> 
     """Tell whether the weight buffer holds what must be there at once: two folds, or the passes' weights ping-pong."""
     held = job.spec.sram.weight_kib * KIB
     if order == "tiles_outer":
-        rows = min(job.spec.array.rows, job.layer.in_channels)
+        rows = min(job.spec.array.fold_inputs, job.layer.in_channels)
         columns = max(passes[0].columns)
         return job.weight_bytes <= held or 2 * job.bytes_of_weights(rows * columns) <= held
     halves = 1 if len(passes) == 1 else 2
@@ -237,7 +237,9 @@ def _fit_psums(job: SparseJob, passes: tuple[Pass, ...], tile_inputs: int) -> Ac
 
 def _find_widths(job: SparseJob, columns: int) -> tuple[int, int]:
     """Return the bytes of a gathered vector and of a scattered one."""
-    return min(job.layer.in_channels, job.spec.array.rows) * job.spec.element_bytes, columns * PSUM_BYTES
+    return min(
+        job.layer.in_channels, job.spec.array.fold_inputs
+    ) * job.spec.element_bytes, columns * PSUM_BYTES
 
 
 def _count_memory_cycles(
@@ -375,7 +377,7 @@ def _count_actions(job: SparseJob, table: StepTable, fetched: int, rule_runs: in
     uses = int(table.vectors.sum()) * job.row_folds * RULE_BYTES
     return ActionCounts(
         mac=layer.macs,
-        register_bits=layer.macs * 8 * (size + PSUM_BYTES),
+        register_bits=8 * (layer.macs * size + job.spec.array.count_busy(layer.macs) * PSUM_BYTES),
         input_read_bytes=int(table.vectors.sum()) * layer.in_channels * size,
         input_write_bytes=brought - fetched - coordinates,
         weight_read_bytes=int(table.weights.sum()),

@@ -182,7 +182,12 @@ class Drawer:
         layout = self.pick("channel_interleaved", "pillar_interleaved") if grouped else "channel_interleaved"
         return replace(
             spec,
-            array=replace(spec.array, weight_preload=preload, mac_format=self.pick("int8", "w4a8", "fp16")),
+            array=replace(
+                spec.array,
+                weight_preload=preload,
+                mac_format=self.pick("int8", "w4a8", "fp16"),
+                macs_per_pe=self.pick(1, 1, 2),
+            ),
             mapping=replace(
                 spec.mapping,
                 lanes=self.pick(1, 2, 4),

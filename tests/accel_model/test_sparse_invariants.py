@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -72,14 +73,26 @@ def test_no_layer_beats_its_roofline_or_a_unit(seed: int) -> None:
     layer, spec = draw_layer(seed)
     found = cost(layer, spec)
     array, moved = spec.array, found.actions.dram_bytes
-    assert found.cycles >= layer.macs / (array.rows * array.columns)
+    assert found.cycles >= layer.macs / array.macs_per_cycle
     assert found.cycles >= moved / spec.dram_bytes_per_cycle
     assert moved >= layer.active_inputs * layer.in_channels * spec.element_bytes
     assert all(found.cycles >= busy for _, busy in found.busy)
     assert found.actions.mac == layer.macs
-    assert found.actions.mac + found.actions.idle_pe == found.cycles * array.macs_per_cycle
+    busy = math.ceil(found.actions.mac / array.macs_per_pe)
+    assert busy + found.actions.idle_pe == found.cycles * array.rows * array.columns
     assert found.actions.idle_pe >= 0  # a utilisation of at most 1
     assert found.busy_cycles(found.limit) == max(busy for _, busy in found.busy)
+
+
+def test_more_multipliers_per_element_take_more_channels_at_once() -> None:
+    """32 channels on 4 rows are 8 row folds, with 2 multipliers per element 4: half the work of the array."""
+    one = make_spec(4, 4, 64.0)
+    two = replace(one, array=replace(one.array, macs_per_pe=2))
+    layer = make_layer(draw_cells(np.random.default_rng(2), (12, 12), 0.4), channels=(32, 4))
+    before, after = cost(layer, one), cost(layer, two)
+    assert 2 * after.busy_cycles("array") == before.busy_cycles("array")
+    assert 2 * after.actions.psum_read_bytes == before.actions.psum_read_bytes
+    assert after.actions.mac == before.actions.mac
 
 
 @FEW
