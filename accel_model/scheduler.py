@@ -81,7 +81,8 @@ def list_schedules(job: SparseJob) -> list[Schedule]:
     raise ConfigError(
         f"{job.spec.name}: layer '{job.layer.name}' ({job.layer.in_channels} -> {job.layer.out_channels} channels) "
         f"fits in no tile; enlarge sram.input_kib ({sram.input_kib:g}), sram.weight_kib ({sram.weight_kib:g}), "
-        f"sram.psum_kib ({sram.psum_kib:g}) or sram.rule_kib ({sram.rule_kib:g}), or let dataflow.tile_search choose"
+        f"sram.psum_kib ({sram.psum_kib:g}), sram.output_kib ({sram.output_kib:g}) or sram.rule_kib "
+        f"({sram.rule_kib:g}), or let dataflow.tile_search choose"
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..runtime.trace import LayerRecord
-from .active_tiles import ActiveTiles, fit_tiles
+from .active_tiles import ActiveTiles, cut_tiles, fit_tiles
 from .cost import ActionCounts, LoopOrder
 from .folds import drain, lead, occupy
 from .gather_scatter import time_gather, time_scatter
@@ -165,7 +165,7 @@ def plan_schedule(job: SparseJob, order: LoopOrder, tile_inputs: int) -> Schedul
     passes = list_passes(job, order)
     if tile_inputs * layer.in_channels * spec.element_bytes > spec.sram.input_kib * KIB / 2:
         return None
-    tiles = _fit_psums(job, passes, tile_inputs) if _weights_fit(job, order, passes) else None
+    tiles = _fit_outputs(job, passes, tile_inputs) if _weights_fit(job, order, passes) else None
     if tiles is None or tiles.pairs.sum(axis=1).max() * RULE_BYTES > spec.sram.rule_kib * KIB / 2:
         return None
     widths = _find_widths(job, max(passes[0].columns))
@@ -225,14 +225,17 @@ def _pass_weights(job: SparseJob, part: Pass) -> int:
     return job.bytes_of_weights(taps * job.layer.in_channels * sum(part.columns))
 
 
-def _fit_psums(job: SparseJob, passes: tuple[Pass, ...], tile_inputs: int) -> ActiveTiles | None:
-    """Cut tiles whose partial sums fit; those of a transposed layer are complete after one column fold."""
+def _fit_outputs(job: SparseJob, passes: tuple[Pass, ...], tile_inputs: int) -> ActiveTiles | None:
+    """Cut tiles whose partial sums fit, and whose whole outputs fit half of the output buffer.
+
+    Those of a transposed layer are complete after one column fold.
+    """
     columns = max(passes[0].columns) if job.transposed else sum(passes[0].columns)
-    most = int(job.spec.sram.psum_kib * KIB) // (PSUM_BYTES * columns)
+    held = int(job.spec.sram.psum_kib * KIB) // (PSUM_BYTES * columns)
+    whole = int(job.spec.sram.output_kib * KIB) // (2 * job.spec.element_bytes * columns)
     if job.transposed:
-        tiles = fit_tiles(job.geometry, tile_inputs, job.geometry.outputs)
-        return tiles if tile_inputs <= most else None
-    return fit_tiles(job.geometry, tile_inputs, most) if most else None
+        return cut_tiles(job.geometry, tile_inputs) if tile_inputs <= min(held, whole) else None
+    return fit_tiles(job.geometry, tile_inputs, held, whole)
 
 
 def _find_widths(job: SparseJob, columns: int) -> tuple[int, int]:
@@ -335,7 +338,7 @@ def _count_stored(job: SparseJob, tiles: ActiveTiles) -> NDArray[np.int64]:
     """Return the outputs that each tile completes and that pruning lets through."""
     layer = job.layer
     if layer.kept_outputs == layer.active_outputs:
-        return np.diff(tiles.final, prepend=0)
+        return tiles.completed
     kept = layer.kept_sites.cells[layer.out_sites.cells]
     until = np.concatenate(([0], np.cumsum(kept)))
     return np.diff(until[tiles.final], prepend=0)

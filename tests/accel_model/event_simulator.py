@@ -444,6 +444,8 @@ class Machine:
                 self.sums[rank][channel] = self.sums[rank].get(channel, 0) + value
         whole = [rank for rank in sorted(self.sums) if self.transposed or rank < tile.final]
         self.outputs[index % 2] = {rank: self.sums.pop(rank) for rank in whole}
+        held = sum(map(len, self.outputs[index % 2].values())) * self.spec.element_bytes
+        assert held <= self.spec.sram.output_kib * 1024 / 2, "outputs overflow"
         for rank in left:
             if rank in self.sums:
                 self.spilled[rank] = self.sums.pop(rank)

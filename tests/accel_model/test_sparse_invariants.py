@@ -15,7 +15,7 @@ from specs import KINDS, Drawer, PillarSpec, draw_cells, make_job, make_layer, m
 
 from colonnade.accel_model.cost import LayerCost, LoopOrder
 from colonnade.accel_model.pipeline import run_pipeline
-from colonnade.accel_model.scheduler import cost_sparse_layer
+from colonnade.accel_model.scheduler import cost_sparse_layer, list_schedules
 from colonnade.accel_model.sparse_layer import SparseJob, plan_schedule
 from colonnade.accel_model.spec import MappingSpec
 from colonnade.runtime.errors import ConfigError
@@ -253,13 +253,24 @@ def test_ganged_scatter_works_less(seed: int, stride: int) -> None:
 # --- buffers ---
 
 
-@pytest.mark.parametrize("buffer", ["input_kib", "weight_kib", "psum_kib", "rule_kib"])
+@pytest.mark.parametrize("buffer", ["input_kib", "weight_kib", "psum_kib", "output_kib", "rule_kib"])
 def test_a_layer_that_fits_in_no_buffer_says_so(buffer: str) -> None:
     spec = make_spec()
     spec = replace(spec, sram=replace(spec.sram, **{buffer: 0.001}))
     layer = make_layer(np.ones((6, 6), np.bool_), channels=(4, 4))
     with pytest.raises(ConfigError, match=f"sram.{buffer}"):
         cost(layer, spec)
+
+
+@pytest.mark.parametrize(("kind", "kernel", "stride"), KINDS)
+def test_a_small_output_buffer_cuts_smaller_tiles(kind: str, kernel: int, stride: int) -> None:
+    """What a step stores, but for coordinates, never exceeds half of the buffer that it leaves through."""
+    spec = make_spec()
+    small = replace(spec, sram=replace(spec.sram, output_kib=2 * 32 * 4 / 1024))
+    layer = make_layer(draw_cells(np.random.default_rng(8), (24, 24), 0.5), kind, kernel, stride, (4, 4))
+    for schedule in list_schedules(make_job(layer, small)):
+        assert schedule.table.stored.max() <= 32 * (4 + 4 * kernel**2)
+    assert cost(layer, small).tiling.tiles > cost(layer, spec).tiling.tiles
 
 
 def mirror(cells: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -251,11 +251,23 @@ def test_tiles_are_halved_until_their_sums_fit() -> None:
     geometry = find(draw_cells(np.random.default_rng(4), (20, 20), 0.3), "dilating")
     whole = cut_tiles(geometry, 64)
     most = int(whole.resident.max()) - 1
-    halved = fit_tiles(geometry, 64, most)
+    everything = geometry.outputs
+    halved = fit_tiles(geometry, 64, most, everything)
     assert halved is not None
     assert halved.resident.max() <= most < whole.resident.max()
     assert set(whole.starts) <= set(halved.starts)
-    assert fit_tiles(geometry, 64, 1) is None
+    assert fit_tiles(geometry, 64, 1, everything) is None
+
+
+def test_tiles_are_halved_until_what_they_complete_fits() -> None:
+    geometry = find(draw_cells(np.random.default_rng(4), (20, 20), 0.3), "dilating")
+    whole = cut_tiles(geometry, 64)
+    most = int(whole.completed.max()) - 1
+    halved = fit_tiles(geometry, 64, geometry.outputs, most)
+    assert halved is not None
+    assert halved.completed.max() <= most
+    assert halved.completed.sum() == whole.completed.sum() == geometry.outputs
+    assert fit_tiles(geometry, 64, geometry.outputs, 1) is None
 
 
 def spread(cells: NDArray[np.bool_]) -> NDArray[np.bool_]:
