@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from specs import KINDS, draw_cells, list_rules, make_job, make_layer, make_spec
 
+from colonnade.accel_model import load_spec, simulate
 from colonnade.accel_model.active_tiles import cut_tiles, fit_tiles
 from colonnade.accel_model.gather_scatter import count_conflicts, group_requests
 from colonnade.accel_model.geometry import LayerGeometry, find_geometry
@@ -25,7 +26,8 @@ from colonnade.accel_model.rule_generation import (
 )
 from colonnade.accel_model.sparse_layer import plan_schedule
 from colonnade.accel_model.spec import MappingSpec
-from colonnade.runtime.trace import SiteMap
+from colonnade.runtime.errors import ConfigError
+from colonnade.runtime.trace import SiteMap, Trace
 
 STREAMING = MappingSpec("streaming", 1)
 INTERVAL_TILE = 512
@@ -245,6 +247,13 @@ def test_no_tile_touches_an_output_that_is_final(kind: str, kernel: int, stride:
             mine = [o for i, o in rules if tiles.starts[tile] <= i < tiles.starts[tile + 1]]
             if mine:
                 assert (tiles.low[tile], tiles.high[tile]) == (min(mine), max(mine))
+
+
+def test_rules_that_the_maps_do_not_have_are_refused() -> None:
+    layer = make_layer(draw_cells(np.random.default_rng(4), (6, 6), 0.5))
+    false = replace(layer, rules=(layer.rules[0] + 1, *layer.rules[1:]))
+    with pytest.raises(ConfigError, match="toy: rules of layer 'layer' are not its maps'"):
+        simulate(Trace("toy", (false,), None), load_spec("pillaracc-64x64"))
 
 
 def test_tiles_are_halved_until_their_sums_fit() -> None:
