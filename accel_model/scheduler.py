@@ -141,7 +141,7 @@ def _describe(job: SparseJob, schedule: Schedule, timeline: Timeline, mapped: in
     return LayerCost(
         cycles=cycles,
         busy=tuple(busy.items()),
-        limit=max(busy, key=lambda unit: busy[unit]),
+        limit=_find_limit(busy, int(table.unhindered.sum())),
         tiling=Tiling(schedule.order, schedule.tile_inputs, schedule.tiles),
         actions=actions,
         gather_conflicts=int(table.gather_conflicts.sum()),
@@ -149,6 +149,15 @@ def _describe(job: SparseJob, schedule: Schedule, timeline: Timeline, mapped: in
         exposed_mapping=late,
         events=_Events(table.gather, table.scatter, timeline.spans, -hidden, late),
     )
+
+
+def _find_limit(busy: dict[Unit, int], unhindered: int) -> Unit:
+    """Return the unit that is busiest; of an array that its ports keep waiting, the busier port."""
+    longest = max(busy, key=lambda unit: busy[unit])
+    if longest not in ("array", "gather", "scatter"):
+        return longest
+    own = busy | {"array": unhindered}
+    return max(("array", "gather", "scatter"), key=lambda unit: own[unit])
 
 
 class _Events(Sequence[Event]):

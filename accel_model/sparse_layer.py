@@ -87,6 +87,7 @@ class StepTable:
         brought, gathered: bytes from main memory, in order and at random addresses.
         stored, scattered: bytes to main memory, likewise.
         stream, tail: cycles of the array, as in `Steps`.
+        unhindered: of `stream`, what ports that never keep the array waiting would leave.
         gather, scatter: cycles of the ports.
         vectors: that are streamed into the array, over all folds.
         weights: bytes of weights that are shifted into the array.
@@ -99,6 +100,7 @@ class StepTable:
     scattered: NDArray[np.int64]
     stream: NDArray[np.int64]
     tail: NDArray[np.int64]
+    unhindered: NDArray[np.int64]
     gather: NDArray[np.int64]
     scatter: NDArray[np.int64]
     vectors: NDArray[np.int64]
@@ -286,6 +288,7 @@ def _plan_convolution(
         scattered=out * PSUM_BYTES * columns,
         stream=times.occupied * repeats,
         tail=times.tail,
+        unhindered=times.unhindered * repeats,
         gather=times.gather * repeats,
         scatter=times.scatter * repeats,
         vectors=times.vectors * len(part.columns),
@@ -325,6 +328,7 @@ def _plan_transposed(
         scattered=np.zeros_like(inputs),
         stream=occupy(array, folds) * job.row_folds,
         tail=drain(array, folds),
+        unhindered=occupy(array, inputs) * job.row_folds,
         gather=read * job.row_folds,
         scatter=written * job.row_folds,
         vectors=inputs,
@@ -376,7 +380,6 @@ def _count_actions(job: SparseJob, table: StepTable, fetched: int, rule_runs: in
     coordinates = COORDINATE_BYTES * layer.active_inputs
     brought, stored = int(table.brought.sum()), int(table.stored.sum())
     spilled = int(table.gathered.sum() + table.scattered.sum())
-    rules = job.geometry.rules * RULE_BYTES
     uses = int(table.vectors.sum()) * job.row_folds * RULE_BYTES
     return ActionCounts(
         mac=layer.macs,
@@ -391,7 +394,7 @@ def _count_actions(job: SparseJob, table: StepTable, fetched: int, rule_runs: in
         output_write_bytes=stored,
         rule_compares=rule_runs * count_compares(job.geometry, job.mapping),
         rule_read_bytes=uses,
-        rule_write_bytes=rule_runs * rules,
+        rule_write_bytes=rule_runs * job.geometry.rules * RULE_BYTES,
         dram_stream_bits=8 * (brought + stored),
         dram_random_bits=8 * spilled,
     )

@@ -81,7 +81,27 @@ def test_no_layer_beats_its_roofline_or_a_unit(seed: int) -> None:
     busy = math.ceil(found.actions.mac / array.macs_per_pe)
     assert busy + found.actions.idle_pe == found.cycles * array.rows * array.columns
     assert found.actions.idle_pe >= 0  # a utilisation of at most 1
-    assert found.busy_cycles(found.limit) == max(busy for _, busy in found.busy)
+    limiting = "array" if found.limit in ("gather", "scatter") else found.limit  # which a port keeps waiting
+    assert found.busy_cycles(limiting) == max(busy for _, busy in found.busy)
+
+
+@pytest.mark.parametrize(
+    ("port", "limit"),
+    [
+        ({}, "array"),
+        ({"gather_bytes_per_cycle": 1}, "gather"),
+        ({"scatter_bytes_per_cycle": 1}, "scatter"),
+        ({"layout": "pillar_interleaved", "banks": 1, "bank_word_bytes": 1}, "scatter"),
+    ],
+)
+@pytest.mark.parametrize(("kind", "kernel", "stride"), KINDS)
+def test_the_limit_names_the_port_that_keeps_the_array_waiting(
+    port: dict[str, object], limit: str, kind: str, kernel: int, stride: int
+) -> None:
+    spec = make_spec(4, 4, 1e6)
+    spec = replace(spec, gather=replace(spec.gather, **port))
+    layer = make_layer(draw_cells(np.random.default_rng(2), (24, 24), 0.7), kind, kernel, stride, (16, 16))
+    assert cost(layer, spec).limit == limit
 
 
 def test_more_multipliers_per_element_take_more_channels_at_once() -> None:
