@@ -55,6 +55,11 @@ class ActiveTiles:
         """(n,) outputs whose partial sums are held while a tile runs: from the first incomplete to the last touched."""
         return self.reached - self.first
 
+    @property
+    def completed(self) -> NDArray[np.int64]:
+        """(n,) outputs that a tile completes."""
+        return self.final - self.first
+
 
 @lru_cache(maxsize=_REMEMBERED)
 def cut_tiles(geometry: LayerGeometry, tile_inputs: int) -> ActiveTiles:
@@ -68,17 +73,23 @@ def cut_tiles(geometry: LayerGeometry, tile_inputs: int) -> ActiveTiles:
 
 
 @lru_cache(maxsize=_REMEMBERED)
-def fit_tiles(geometry: LayerGeometry, tile_inputs: int, most_resident: int) -> ActiveTiles | None:
-    """As `cut_tiles`, tiles that hold more than `most_resident` outputs halved until they fit; None if none do."""
+def fit_tiles(
+    geometry: LayerGeometry, tile_inputs: int, most_resident: int, most_completed: int
+) -> ActiveTiles | None:
+    """As `cut_tiles`, tiles that hold or complete more outputs than may be halved until they fit; None if none do."""
     tiles = cut_tiles(geometry, tile_inputs)
-    while len(tiles.low) and tiles.resident.max() > most_resident:
-        wide = np.flatnonzero(tiles.resident > most_resident)
+    while (wide := _find_wide(tiles, most_resident, most_completed)).size:
         middles = (tiles.starts[wide] + tiles.starts[wide + 1]) // 2
         new = middles[middles > tiles.starts[wide]]
         if not new.size:
             return None
         tiles = _describe(geometry, np.sort(np.concatenate((tiles.starts, new))))
     return tiles
+
+
+def _find_wide(tiles: ActiveTiles, most_resident: int, most_completed: int) -> NDArray[np.intp]:
+    """Return the tiles that hold or complete more outputs than may be."""
+    return np.flatnonzero((tiles.resident > most_resident) | (tiles.completed > most_completed))
 
 
 def _describe(geometry: LayerGeometry, starts: NDArray[np.int64]) -> ActiveTiles:

@@ -90,7 +90,7 @@ class LayerCost:
         cycles: from its start until all is stored.
         busy: cycles that each unit works; a mapper that worked ahead of the layer counts for it, so that it alone may
             exceed `cycles`.
-        limit: the unit whose work bounds the layer.
+        limit: the unit whose work bounds the layer; a port where it is one that keeps the array waiting.
         tiling: how it was cut.
         actions: what happened how often.
         gather_conflicts, scatter_conflicts: cycles lost to bank conflicts, counted on the real indices.

@@ -46,7 +46,7 @@ def count_row_folds(gemm: Gemm, array: ArraySpec) -> int:
     "by_tap": K · ceil(Cin / R); "packed": ceil(K · Cin / R); equal where R divides Cin. The m multipliers of an
     element (`macs_per_pe`) take m input channels: R counts as R · m here, and as R where weights shift in.
     """
-    rows = array.rows * array.macs_per_pe
+    rows = array.fold_inputs
     if array.tap_packing == "packed":
         return -(-gemm.depth // rows)
     return gemm.taps * -(-gemm.in_channels // rows)

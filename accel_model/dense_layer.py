@@ -174,11 +174,10 @@ def _count_actions(gemm: Gemm, machine: Machine, tiles: Tiles, cycles: int) -> A
 def _count_array(gemm: Gemm, machine: Machine, cycles: int) -> ActionCounts:
     """Return what happens in the array and where it reads its inputs, of a product in `cycles`."""
     array, item = machine.array, machine.element_bytes
-    busy = -(-gemm.macs // array.macs_per_pe)
     return ActionCounts(
         mac=gemm.macs,
-        idle_pe=cycles * array.rows * array.columns - busy,
-        register_bits=gemm.macs * 8 * item + busy * 8 * PSUM_BYTES,
+        idle_pe=array.count_idle(cycles, gemm.macs),
+        register_bits=8 * (gemm.macs * item + array.count_busy(gemm.macs) * PSUM_BYTES),
         input_read_bytes=gemm.positions * gemm.depth * count_column_folds(gemm, array) * item,
     )
 

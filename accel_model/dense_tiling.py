@@ -173,6 +173,8 @@ def list_cuts(work: Work, machine: Machine) -> Iterator[Cut]:
             "layer" if weight_bytes <= machine.weight_buffer else "group" if group_fits else "fold"
         )
         stripes, tallest = _find_tallest(work, machine, columns, stay == "fold", map_stays)
+        if tallest < 1:
+            continue  # one position of so many columns; a single column fold fits, or _check_buffers has raised
         for row_tiles in sorted({-(-work.grid[0] // max(tallest // part, 1)) for part in _SHRINK}):
             yield Cut(row_tiles, stripes, groups, False, stay, map_stays)
             if stay == "group" and groups > 1:
@@ -186,7 +188,7 @@ def _list_powers(most: int) -> list[int]:
 def _find_tallest(
     work: Work, machine: Machine, columns: int, one_piece: bool, map_stays: bool
 ) -> tuple[int, int]:
-    """Return the fewest stripes that fit and the most rows of a tile of them."""
+    """Return the fewest stripes that fit and the most rows of a tile of them; none where one position is too much."""
     psum_rows = machine.count_psum_rows(columns)
     for stripes in _list_powers(work.grid[1]):
         width = -(-work.grid[1] // stripes)
@@ -199,7 +201,7 @@ def _find_tallest(
             tallest = min(tallest, (rows - work.halo) // work.stride)
         if tallest >= 1:
             break
-    return stripes, max(tallest, 1)
+    return stripes, tallest
 
 
 def _check_buffers(work: Work, machine: Machine) -> None:
@@ -207,7 +209,7 @@ def _check_buffers(work: Work, machine: Machine) -> None:
     gemm, array, sram = work.gemm, machine.array, machine.sram
     machine.count_psum_rows(gemm.columns)
     columns = min(gemm.columns, array.columns)
-    fold = machine.count_weight_bytes(min(array.rows * array.macs_per_pe, gemm.depth) * columns)
+    fold = machine.count_weight_bytes(min(array.fold_inputs, gemm.depth) * columns)
     require_room("weight_kib", sram.weight_kib, fold, "the weights of a fold and of the next", halves=2)
     window = (work.stride + work.halo) * min(work.kernel, work.in_shape[1]) * gemm.in_channels
     require_room(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +40,12 @@ class LayerGeometry:
     @property
     def rules(self) -> int:
         """Pairs over all taps."""
-        return sum(len(pairs) for pairs in self.rule_inputs)
+        return sum(self.rules_per_tap)
+
+    @cached_property
+    def rules_per_tap(self) -> tuple[int, ...]:
+        """Pairs under each tap."""
+        return tuple(len(pairs) for pairs in self.rule_inputs)
 
 
 def find_geometry(layer: LayerRecord) -> LayerGeometry:

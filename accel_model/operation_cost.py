@@ -279,7 +279,7 @@ def _count_product(product: Product, engine: Engine, work: _Work, tiles: int) ->
     gemm, array = _find_gemm(product, engine), engine.array
     row_folds, column_folds = count_row_folds(gemm, array), count_column_folds(gemm, array)
     macs = product.batch * gemm.macs
-    busy = -(-macs // array.macs_per_pe)
+    busy = array.count_busy(macs)
     item = engine.element_bytes
     second = -(-product.batch * product.inner * product.columns * product.second_bits // 8)
     sums = PSUM_BYTES * product.batch * product.rows * product.columns * row_folds

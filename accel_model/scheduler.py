@@ -81,7 +81,8 @@ def list_schedules(job: SparseJob) -> list[Schedule]:
     raise ConfigError(
         f"{job.spec.name}: layer '{job.layer.name}' ({job.layer.in_channels} -> {job.layer.out_channels} channels) "
         f"fits in no tile; enlarge sram.input_kib ({sram.input_kib:g}), sram.weight_kib ({sram.weight_kib:g}), "
-        f"sram.psum_kib ({sram.psum_kib:g}) or sram.rule_kib ({sram.rule_kib:g}), or let dataflow.tile_search choose"
+        f"sram.psum_kib ({sram.psum_kib:g}), sram.output_kib ({sram.output_kib:g}) or sram.rule_kib "
+        f"({sram.rule_kib:g}), or let dataflow.tile_search choose"
     )
 
 
@@ -111,8 +112,7 @@ def _cost_empty(job: SparseJob, mapped: int, hidden: int) -> LayerCost:
     if job.mapping.method == "streaming" and not job.rules_known:
         cycles = mapped = count_streaming_cycles(job.geometry, job.mapping)
     events = (Event("rules", -hidden, mapped - hidden, "no inputs"),) if mapped else ()
-    idle = cycles * job.spec.array.macs_per_cycle
-    actions = ActionCounts(idle_pe=idle, cycles=cycles)
+    actions = ActionCounts(idle_pe=job.spec.array.count_idle(cycles, 0), cycles=cycles)
     return LayerCost(
         cycles, (("rules", mapped),), "rules", Tiling("tiles_outer", 0, 0), actions, events=events
     )
@@ -135,13 +135,13 @@ def _describe(job: SparseJob, schedule: Schedule, timeline: Timeline, mapped: in
         schedule.actions,
         rule_compares=compares,
         rule_write_bytes=job.geometry.rules * RULE_BYTES if mapped else schedule.actions.rule_write_bytes,
-        idle_pe=cycles * job.spec.array.macs_per_cycle - job.layer.macs,
+        idle_pe=job.spec.array.count_idle(cycles, job.layer.macs),
         cycles=cycles,
     )
     return LayerCost(
         cycles=cycles,
         busy=tuple(busy.items()),
-        limit=max(busy, key=lambda unit: busy[unit]),
+        limit=_find_limit(busy, int(table.unhindered.sum())),
         tiling=Tiling(schedule.order, schedule.tile_inputs, schedule.tiles),
         actions=actions,
         gather_conflicts=int(table.gather_conflicts.sum()),
@@ -149,6 +149,15 @@ def _describe(job: SparseJob, schedule: Schedule, timeline: Timeline, mapped: in
         exposed_mapping=late,
         events=_Events(table.gather, table.scatter, timeline.spans, -hidden, late),
     )
+
+
+def _find_limit(busy: dict[Unit, int], unhindered: int) -> Unit:
+    """Return the unit that is busiest; of an array that its ports keep waiting, the busier port."""
+    longest = max(busy, key=lambda unit: busy[unit])
+    if longest not in ("array", "gather", "scatter"):
+        return longest
+    own = busy | {"array": unhindered}
+    return max(("array", "gather", "scatter"), key=lambda unit: own[unit])
 
 
 class _Events(Sequence[Event]):

@@ -22,7 +22,8 @@ def simulate(trace: Trace | OperationTrace, spec: Spec) -> Report:
     A sparse trace on a dense accelerator is costed as the dense network would be. Layers run one after the other.
 
     Raises:
-        ConfigError: the accelerator does not run such traces, or a buffer is too small for a layer.
+        ConfigError: the accelerator does not run such traces, a buffer is too small for a layer, or a layer counts
+            other rules than its maps of sites have.
     """
     if isinstance(trace, OperationTrace):
         return simulate_operations(trace, spec)
@@ -46,6 +47,8 @@ def _cost_sparse(trace: Trace, spec: Spec) -> list[LayerCost]:
     ahead = 0
     for layer in trace.layers:
         geometry = find_geometry(layer)
+        if layer.rules != geometry.rules_per_tap:
+            raise ConfigError(f"{trace.name}: rules of layer '{layer.name}' are not its maps'; trace again")
         known = spec.dataflow.shared_rules and held is geometry
         job = SparseJob(layer, geometry, spec, spec.mapping, spec.gather, spec.dataflow, known)
         cost = cost_sparse_layer(job, ahead)

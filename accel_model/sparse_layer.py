@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..runtime.trace import LayerRecord
-from .active_tiles import ActiveTiles, fit_tiles
+from .active_tiles import ActiveTiles, cut_tiles, fit_tiles
 from .cost import ActionCounts, LoopOrder
 from .folds import drain, lead, occupy
 from .gather_scatter import time_gather, time_scatter
@@ -51,7 +51,7 @@ class SparseJob:
     @property
     def row_folds(self) -> int:
         """ri: blocks of input channels."""
-        return math.ceil(self.layer.in_channels / self.spec.array.rows)
+        return math.ceil(self.layer.in_channels / self.spec.array.fold_inputs)
 
     @property
     def weight_bytes(self) -> int:
@@ -87,6 +87,7 @@ class StepTable:
         brought, gathered: bytes from main memory, in order and at random addresses.
         stored, scattered: bytes to main memory, likewise.
         stream, tail: cycles of the array, as in `Steps`.
+        unhindered: of `stream`, what ports that never keep the array waiting would leave.
         gather, scatter: cycles of the ports.
         vectors: that are streamed into the array, over all folds.
         weights: bytes of weights that are shifted into the array.
@@ -99,6 +100,7 @@ class StepTable:
     scattered: NDArray[np.int64]
     stream: NDArray[np.int64]
     tail: NDArray[np.int64]
+    unhindered: NDArray[np.int64]
     gather: NDArray[np.int64]
     scatter: NDArray[np.int64]
     vectors: NDArray[np.int64]
@@ -165,7 +167,7 @@ def plan_schedule(job: SparseJob, order: LoopOrder, tile_inputs: int) -> Schedul
     passes = list_passes(job, order)
     if tile_inputs * layer.in_channels * spec.element_bytes > spec.sram.input_kib * KIB / 2:
         return None
-    tiles = _fit_psums(job, passes, tile_inputs) if _weights_fit(job, order, passes) else None
+    tiles = _fit_outputs(job, passes, tile_inputs) if _weights_fit(job, order, passes) else None
     if tiles is None or tiles.pairs.sum(axis=1).max() * RULE_BYTES > spec.sram.rule_kib * KIB / 2:
         return None
     widths = _find_widths(job, max(passes[0].columns))
@@ -211,7 +213,7 @@ def _weights_fit(job: SparseJob, order: LoopOrder, passes: tuple[Pass, ...]) -> 
     """Tell whether the weight buffer holds what must be there at once: two folds, or the passes' weights ping-pong."""
     held = job.spec.sram.weight_kib * KIB
     if order == "tiles_outer":
-        rows = min(job.spec.array.rows, job.layer.in_channels)
+        rows = min(job.spec.array.fold_inputs, job.layer.in_channels)
         columns = max(passes[0].columns)
         return job.weight_bytes <= held or 2 * job.bytes_of_weights(rows * columns) <= held
     halves = 1 if len(passes) == 1 else 2
@@ -225,19 +227,24 @@ def _pass_weights(job: SparseJob, part: Pass) -> int:
     return job.bytes_of_weights(taps * job.layer.in_channels * sum(part.columns))
 
 
-def _fit_psums(job: SparseJob, passes: tuple[Pass, ...], tile_inputs: int) -> ActiveTiles | None:
-    """Cut tiles whose partial sums fit; those of a transposed layer are complete after one column fold."""
+def _fit_outputs(job: SparseJob, passes: tuple[Pass, ...], tile_inputs: int) -> ActiveTiles | None:
+    """Cut tiles whose partial sums fit, and whose whole outputs fit half of the output buffer.
+
+    Those of a transposed layer are complete after one column fold.
+    """
     columns = max(passes[0].columns) if job.transposed else sum(passes[0].columns)
-    most = int(job.spec.sram.psum_kib * KIB) // (PSUM_BYTES * columns)
+    held = int(job.spec.sram.psum_kib * KIB) // (PSUM_BYTES * columns)
+    whole = int(job.spec.sram.output_kib * KIB) // (2 * job.spec.element_bytes * columns)
     if job.transposed:
-        tiles = fit_tiles(job.geometry, tile_inputs, job.geometry.outputs)
-        return tiles if tile_inputs <= most else None
-    return fit_tiles(job.geometry, tile_inputs, most) if most else None
+        return cut_tiles(job.geometry, tile_inputs) if tile_inputs <= min(held, whole) else None
+    return fit_tiles(job.geometry, tile_inputs, held, whole)
 
 
 def _find_widths(job: SparseJob, columns: int) -> tuple[int, int]:
     """Return the bytes of a gathered vector and of a scattered one."""
-    return min(job.layer.in_channels, job.spec.array.rows) * job.spec.element_bytes, columns * PSUM_BYTES
+    return min(
+        job.layer.in_channels, job.spec.array.fold_inputs
+    ) * job.spec.element_bytes, columns * PSUM_BYTES
 
 
 def _count_memory_cycles(
@@ -281,6 +288,7 @@ def _plan_convolution(
         scattered=out * PSUM_BYTES * columns,
         stream=times.occupied * repeats,
         tail=times.tail,
+        unhindered=times.unhindered * repeats,
         gather=times.gather * repeats,
         scatter=times.scatter * repeats,
         vectors=times.vectors * len(part.columns),
@@ -320,6 +328,7 @@ def _plan_transposed(
         scattered=np.zeros_like(inputs),
         stream=occupy(array, folds) * job.row_folds,
         tail=drain(array, folds),
+        unhindered=occupy(array, inputs) * job.row_folds,
         gather=read * job.row_folds,
         scatter=written * job.row_folds,
         vectors=inputs,
@@ -333,7 +342,7 @@ def _count_stored(job: SparseJob, tiles: ActiveTiles) -> NDArray[np.int64]:
     """Return the outputs that each tile completes and that pruning lets through."""
     layer = job.layer
     if layer.kept_outputs == layer.active_outputs:
-        return np.diff(tiles.final, prepend=0)
+        return tiles.completed
     kept = layer.kept_sites.cells[layer.out_sites.cells]
     until = np.concatenate(([0], np.cumsum(kept)))
     return np.diff(until[tiles.final], prepend=0)
@@ -371,11 +380,10 @@ def _count_actions(job: SparseJob, table: StepTable, fetched: int, rule_runs: in
     coordinates = COORDINATE_BYTES * layer.active_inputs
     brought, stored = int(table.brought.sum()), int(table.stored.sum())
     spilled = int(table.gathered.sum() + table.scattered.sum())
-    rules = job.geometry.rules * RULE_BYTES
     uses = int(table.vectors.sum()) * job.row_folds * RULE_BYTES
     return ActionCounts(
         mac=layer.macs,
-        register_bits=layer.macs * 8 * (size + PSUM_BYTES),
+        register_bits=8 * (layer.macs * size + job.spec.array.count_busy(layer.macs) * PSUM_BYTES),
         input_read_bytes=int(table.vectors.sum()) * layer.in_channels * size,
         input_write_bytes=brought - fetched - coordinates,
         weight_read_bytes=int(table.weights.sum()),
@@ -386,7 +394,7 @@ def _count_actions(job: SparseJob, table: StepTable, fetched: int, rule_runs: in
         output_write_bytes=stored,
         rule_compares=rule_runs * count_compares(job.geometry, job.mapping),
         rule_read_bytes=uses,
-        rule_write_bytes=rule_runs * rules,
+        rule_write_bytes=rule_runs * job.geometry.rules * RULE_BYTES,
         dram_stream_bits=8 * (brought + stored),
         dram_random_bits=8 * spilled,
     )

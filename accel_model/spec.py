@@ -44,6 +44,19 @@ class ArraySpec:
         """Multiply-accumulates per cycle at full use."""
         return self.rows * self.columns * self.macs_per_pe
 
+    @property
+    def fold_inputs(self) -> int:
+        """R · m: input channels that one fold takes, m multipliers of an element side by side."""
+        return self.rows * self.macs_per_pe
+
+    def count_busy(self, macs: int) -> int:
+        """Return the cycles of elements that so many multiply-accumulates keep busy: ceil(macs / m)."""
+        return -(-macs // self.macs_per_pe)
+
+    def count_idle(self, cycles: int, macs: int) -> int:
+        """Return the cycles of elements that do nothing while so many multiply-accumulates run."""
+        return cycles * self.rows * self.columns - self.count_busy(macs)
+
 
 @dataclass(frozen=True)
 class SramSpec:

@@ -24,7 +24,8 @@ class TileTimes:
     Attributes:
         vectors: streamed into the array.
         taps: with work.
-        occupied: cycles of the array, as `occupy`.
+        occupied: cycles of the array, as `occupy`, waits for the ports included.
+        unhindered: the same with ports that never keep it waiting.
         tail: cycles from there until the last sum has left, as `drain`.
         gather, scatter: cycles of the ports.
         gather_conflicts, scatter_conflicts: of them, lost to bank conflicts.
@@ -33,6 +34,7 @@ class TileTimes:
     vectors: NDArray[np.int64]
     taps: NDArray[np.int64]
     occupied: NDArray[np.int64]
+    unhindered: NDArray[np.int64]
     tail: NDArray[np.int64]
     gather: NDArray[np.int64]
     scatter: NDArray[np.int64]
@@ -70,6 +72,7 @@ def time_tiles(
         vectors=vectors.sum(axis=1),
         taps=np.count_nonzero(folds, axis=1).astype(np.int64),
         occupied=occupy(array, folds).sum(axis=1),
+        unhindered=occupy(array, vectors).sum(axis=1),
         tail=drain(array, last),
         gather=read.sum(axis=1),
         scatter=written.sum(axis=1),

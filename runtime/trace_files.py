@@ -17,6 +17,12 @@ from .trace import PRECISIONS, BranchRecord, EncoderRecord, LayerRecord, SiteMap
 FORMAT = "colonnade-trace"
 VERSION = 2
 _MAP_FIELDS = ("in_sites", "out_sites", "kept_sites")
+_KINDS = (
+    "submanifold",
+    "dilating",
+    "strided",
+    "transposed",
+)  # those of sparse/rules.py, which needs the engine
 _LARGEST_GRID = 1 << 16  # rows or columns; a damaged file must not ask for all memory
 
 
@@ -97,7 +103,11 @@ def _read_encoder(reader: LineReader, entry: Any) -> EncoderRecord | None:
     if not isinstance(entry, dict):
         raise ConfigError(f"{reader.where}: 'encoder' is no record; the file is damaged, trace again")
     check_values(entry, EncoderRecord, reader.where)
-    return EncoderRecord(**entry)
+    encoder = EncoderRecord(**entry)
+    sound = encoder.channels and encoder.point_features and encoder.pillars <= encoder.points
+    if not sound or encoder.precision not in PRECISIONS:
+        raise ConfigError(f"{reader.where}: 'encoder' describes no encoder; the file is damaged, trace again")
+    return encoder
 
 
 def _read_map(reader: LineReader) -> SiteMap:
@@ -136,6 +146,7 @@ def _read_layer(reader: LineReader, sites: list[SiteMap]) -> LayerRecord:
     tuples = {key: tuple(entry[key]) for key in ("in_shape", "out_shape", "rules")}
     maps = {key: _find_map(sites, entry[key], where) for key in _MAP_FIELDS}
     layer = LayerRecord(**(entry | tuples | maps | {"branches": inputs}))
+    _check_shapes(layer, where)
     _check_maps(layer, where)
     return layer
 
@@ -144,6 +155,30 @@ def _find_map(sites: list[SiteMap], number: int, where: str) -> SiteMap:
     if number >= len(sites):
         raise ConfigError(f"{where}: names map {number} of {len(sites)}; the file is damaged, trace again")
     return sites[number]
+
+
+def _check_shapes(layer: LayerRecord, where: str) -> None:
+    """Check that a layer is of a known kind, and that its output's grid follows from its input's."""
+    if layer.kind not in _KINDS:
+        raise ConfigError(
+            f"{where}: 'kind' must be one of {', '.join(_KINDS)}; the file is damaged, trace again"
+        )
+    for name in ("kernel", "stride", "in_channels", "out_channels"):
+        if not 1 <= getattr(layer, name) <= _LARGEST_GRID:
+            raise ConfigError(
+                f"{where}: {name!r} must be from 1 to {_LARGEST_GRID}; the file is damaged, trace again"
+            )
+    kernel, stride = layer.kernel, layer.stride
+    if layer.kind == "transposed":
+        expected = tuple(side * stride for side in layer.in_shape)
+    else:
+        padding = 0 if kernel == 2 else kernel // 2
+        expected = tuple((side + 2 * padding - kernel) // stride + 1 for side in layer.in_shape)
+    if layer.out_shape != expected or (layer.kind == "transposed" and kernel != stride):
+        raise ConfigError(
+            f"{where}: a {layer.kind} layer of kernel {kernel} and stride {stride} makes no grid of {layer.out_shape} "
+            f"from {layer.in_shape}; the file is damaged, trace again"
+        )
 
 
 def _check_maps(layer: LayerRecord, where: str) -> None:

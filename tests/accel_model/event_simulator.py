@@ -285,10 +285,10 @@ class Machine:
 
     def list_folds(self, index: int) -> list[tuple[int, range, range]]:
         """Return (tap, input channels, columns) of a step's folds; tap -1 where all lie side by side."""
-        step = self.steps[index]
+        step, taken = self.steps[index], self.array.rows * self.array.macs_per_pe
         rows = [
-            range(top, min(top + self.array.rows, self.layer.in_channels))
-            for top in range(0, self.layer.in_channels, self.array.rows)
+            range(top, min(top + taken, self.layer.in_channels))
+            for top in range(0, self.layer.in_channels, taken)
         ]
         columns = [
             range(left, min(left + self.array.columns, step.columns.stop))
@@ -364,7 +364,8 @@ class Machine:
         """Stream the vectors of one fold; a vector's sums are added `drain` cycles after its slot is over."""
         step, (_, rows, columns) = self.steps[index], fold
         vectors = self.list_vectors(index, fold[0])
-        read = min(self.array.rows, self.layer.in_channels) * self.spec.element_bytes
+        taken = self.array.rows * self.array.macs_per_pe
+        read = min(taken, self.layer.in_channels) * self.spec.element_bytes
         written = 4 * min(self.array.columns, self.widest)
         gathers = self.time_port([i for i, _ in vectors], read, "gather")
         some = iter(self.time_port([o[0] for _, o in vectors if o], written, "scatter"))
@@ -443,6 +444,8 @@ class Machine:
                 self.sums[rank][channel] = self.sums[rank].get(channel, 0) + value
         whole = [rank for rank in sorted(self.sums) if self.transposed or rank < tile.final]
         self.outputs[index % 2] = {rank: self.sums.pop(rank) for rank in whole}
+        held = sum(map(len, self.outputs[index % 2].values())) * self.spec.element_bytes
+        assert held <= self.spec.sram.output_kib * 1024 / 2, "outputs overflow"
         for rank in left:
             if rank in self.sums:
                 self.spilled[rank] = self.sums.pop(rank)

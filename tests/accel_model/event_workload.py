@@ -107,12 +107,13 @@ def touch(pairs: Sequence[list[Rule]], begin: int, end: int) -> set[int]:
 
 
 def cut_tiles(work: Workload, pairs: Sequence[list[Rule]], columns: int) -> list[Tile]:
-    """Cut the inputs; a tile whose outputs do not fit is halved until they do."""
+    """Cut the inputs; a tile that holds or completes too many outputs is halved until it does not."""
     count, size = len(work.features), work.tile_inputs
     spans = [(begin, min(begin + size, count)) for begin in range(0, count, size)]
     room = work.spec.sram.psum_kib * 1024 // (4 * columns)
+    way_out = work.spec.sram.output_kib * 512 // (work.spec.element_bytes * columns)
     if work.layer.kind != "transposed":
-        spans = [half for span in spans for half in halve(pairs, span, room, count)]
+        spans = [half for span in spans for half in halve(pairs, span, room, way_out)]
     transposed = work.layer.kind == "transposed"
     rows = np.argwhere((work.layer.in_sites if transposed else work.layer.out_sites).cells)[:, 0]
     tiles = []
@@ -127,13 +128,16 @@ def cut_tiles(work: Workload, pairs: Sequence[list[Rule]], columns: int) -> list
 
 
 def halve(
-    pairs: Sequence[list[Rule]], span: tuple[int, int], room: float, count: int
+    pairs: Sequence[list[Rule]], span: tuple[int, int], room: float, way_out: float
 ) -> list[tuple[int, int]]:
-    """Halve a tile until the outputs held while it runs fit."""
+    """Halve a tile until the outputs held while it runs, and those whole after it, fit."""
     begin, end = span
+    count = 1 + max((i for tap in pairs for i, _ in tap), default=-1)
+    all_outputs = 1 + max((o for tap in pairs for _, o in tap), default=-1)
     high = max(touch(pairs, 0, end), default=-1) + 1
     low = min(touch(pairs, begin, count), default=high)
-    if high - low <= room or end - begin == 1:
+    whole = min(touch(pairs, end, count), default=all_outputs)
+    if (high - low <= room and whole - low <= way_out) or end - begin == 1:
         return [span]
     middle = (begin + end) // 2
-    return [*halve(pairs, (begin, middle), room, count), *halve(pairs, (middle, end), room, count)]
+    return [*halve(pairs, (begin, middle), room, way_out), *halve(pairs, (middle, end), room, way_out)]

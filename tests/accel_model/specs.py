@@ -170,11 +170,13 @@ class Drawer:
         spec = make_spec(rows, columns, self.pick(0.5, 1.0, 2.0, 4.0, 16.0, 64.0))
         sums = 24 * 4 / 1024
         weights = 2 * layer.kernel**2 * layer.in_channels / 1024
+        outputs = 2 * 24 * 2 / 1024
         spec = limit_buffers(
             spec,
             psum_kib=self.pick(1024, 1024, sums * columns, sums * layer.out_channels),
             weight_kib=self.pick(1024, 1024, weights * columns),
             rule_kib=self.pick(1024, 0.3),
+            output_kib=self.pick(1024, 1024, outputs * columns, outputs * layer.out_channels),
         )
         preload = self.pick("double_buffered", "double_buffered", "serial", "per_tap_fill")
         grouped, ganged, active = (bool(self.pick(True, True, False)) for _ in range(3))
@@ -182,7 +184,12 @@ class Drawer:
         layout = self.pick("channel_interleaved", "pillar_interleaved") if grouped else "channel_interleaved"
         return replace(
             spec,
-            array=replace(spec.array, weight_preload=preload, mac_format=self.pick("int8", "w4a8", "fp16")),
+            array=replace(
+                spec.array,
+                weight_preload=preload,
+                mac_format=self.pick("int8", "w4a8", "fp16"),
+                macs_per_pe=self.pick(1, 1, 2),
+            ),
             mapping=replace(
                 spec.mapping,
                 lanes=self.pick(1, 2, 4),

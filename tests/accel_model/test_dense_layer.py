@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from dense_cases import ROOMY, list_backbone, list_neck, make_head, make_layer, make_spec
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from colonnade.accel_model.cost import LayerCost
@@ -216,6 +216,10 @@ def list_read(work: Work, axis: int, parts: list[int]) -> list[int]:
     return read
 
 
+@example(  # all 528 outputs of a position are more than half of the output buffer
+    make_layer("transposed", 4, 4, (1, 33), (1, 1)),
+    make_spec(1, 1, sram=SramSpec(8, 2, 1, 1, 8)),
+)
 @given(LAYERS, SPECS)
 @settings(max_examples=100, deadline=None)
 def test_every_cut_fits_and_holds_the_layer(layer: LayerRecord, spec: Spec):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +15,7 @@ from specs import KINDS, Drawer, PillarSpec, draw_cells, make_job, make_layer, m
 
 from colonnade.accel_model.cost import LayerCost, LoopOrder
 from colonnade.accel_model.pipeline import run_pipeline
-from colonnade.accel_model.scheduler import cost_sparse_layer
+from colonnade.accel_model.scheduler import cost_sparse_layer, list_schedules
 from colonnade.accel_model.sparse_layer import SparseJob, plan_schedule
 from colonnade.accel_model.spec import MappingSpec
 from colonnade.runtime.errors import ConfigError
@@ -72,14 +73,46 @@ def test_no_layer_beats_its_roofline_or_a_unit(seed: int) -> None:
     layer, spec = draw_layer(seed)
     found = cost(layer, spec)
     array, moved = spec.array, found.actions.dram_bytes
-    assert found.cycles >= layer.macs / (array.rows * array.columns)
+    assert found.cycles >= layer.macs / array.macs_per_cycle
     assert found.cycles >= moved / spec.dram_bytes_per_cycle
     assert moved >= layer.active_inputs * layer.in_channels * spec.element_bytes
     assert all(found.cycles >= busy for _, busy in found.busy)
     assert found.actions.mac == layer.macs
-    assert found.actions.mac + found.actions.idle_pe == found.cycles * array.macs_per_cycle
+    busy = math.ceil(found.actions.mac / array.macs_per_pe)
+    assert busy + found.actions.idle_pe == found.cycles * array.rows * array.columns
     assert found.actions.idle_pe >= 0  # a utilisation of at most 1
-    assert found.busy_cycles(found.limit) == max(busy for _, busy in found.busy)
+    limiting = "array" if found.limit in ("gather", "scatter") else found.limit  # which a port keeps waiting
+    assert found.busy_cycles(limiting) == max(busy for _, busy in found.busy)
+
+
+@pytest.mark.parametrize(
+    ("port", "limit"),
+    [
+        ({}, "array"),
+        ({"gather_bytes_per_cycle": 1}, "gather"),
+        ({"scatter_bytes_per_cycle": 1}, "scatter"),
+        ({"layout": "pillar_interleaved", "banks": 1, "bank_word_bytes": 1}, "scatter"),
+    ],
+)
+@pytest.mark.parametrize(("kind", "kernel", "stride"), KINDS)
+def test_the_limit_names_the_port_that_keeps_the_array_waiting(
+    port: dict[str, object], limit: str, kind: str, kernel: int, stride: int
+) -> None:
+    spec = make_spec(4, 4, 1e6)
+    spec = replace(spec, gather=replace(spec.gather, **port))
+    layer = make_layer(draw_cells(np.random.default_rng(2), (24, 24), 0.7), kind, kernel, stride, (16, 16))
+    assert cost(layer, spec).limit == limit
+
+
+def test_more_multipliers_per_element_take_more_channels_at_once() -> None:
+    """32 channels on 4 rows are 8 row folds, with 2 multipliers per element 4: half the work of the array."""
+    one = make_spec(4, 4, 64.0)
+    two = replace(one, array=replace(one.array, macs_per_pe=2))
+    layer = make_layer(draw_cells(np.random.default_rng(2), (12, 12), 0.4), channels=(32, 4))
+    before, after = cost(layer, one), cost(layer, two)
+    assert 2 * after.busy_cycles("array") == before.busy_cycles("array")
+    assert 2 * after.actions.psum_read_bytes == before.actions.psum_read_bytes
+    assert after.actions.mac == before.actions.mac
 
 
 @FEW
@@ -240,13 +273,24 @@ def test_ganged_scatter_works_less(seed: int, stride: int) -> None:
 # --- buffers ---
 
 
-@pytest.mark.parametrize("buffer", ["input_kib", "weight_kib", "psum_kib", "rule_kib"])
+@pytest.mark.parametrize("buffer", ["input_kib", "weight_kib", "psum_kib", "output_kib", "rule_kib"])
 def test_a_layer_that_fits_in_no_buffer_says_so(buffer: str) -> None:
     spec = make_spec()
     spec = replace(spec, sram=replace(spec.sram, **{buffer: 0.001}))
     layer = make_layer(np.ones((6, 6), np.bool_), channels=(4, 4))
     with pytest.raises(ConfigError, match=f"sram.{buffer}"):
         cost(layer, spec)
+
+
+@pytest.mark.parametrize(("kind", "kernel", "stride"), KINDS)
+def test_a_small_output_buffer_cuts_smaller_tiles(kind: str, kernel: int, stride: int) -> None:
+    """What a step stores, but for coordinates, never exceeds half of the buffer that it leaves through."""
+    spec = make_spec()
+    small = replace(spec, sram=replace(spec.sram, output_kib=2 * 32 * 4 / 1024))
+    layer = make_layer(draw_cells(np.random.default_rng(8), (24, 24), 0.5), kind, kernel, stride, (4, 4))
+    for schedule in list_schedules(make_job(layer, small)):
+        assert schedule.table.stored.max() <= 32 * (4 + 4 * kernel**2)
+    assert cost(layer, small).tiling.tiles > cost(layer, spec).tiling.tiles
 
 
 def mirror(cells: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from specs import KINDS, draw_cells, list_rules, make_job, make_layer, make_spec
 
+from colonnade.accel_model import load_spec, simulate
 from colonnade.accel_model.active_tiles import cut_tiles, fit_tiles
 from colonnade.accel_model.gather_scatter import count_conflicts, group_requests
 from colonnade.accel_model.geometry import LayerGeometry, find_geometry
@@ -25,7 +26,8 @@ from colonnade.accel_model.rule_generation import (
 )
 from colonnade.accel_model.sparse_layer import plan_schedule
 from colonnade.accel_model.spec import MappingSpec
-from colonnade.runtime.trace import SiteMap
+from colonnade.runtime.errors import ConfigError
+from colonnade.runtime.trace import SiteMap, Trace
 
 STREAMING = MappingSpec("streaming", 1)
 INTERVAL_TILE = 512
@@ -247,15 +249,34 @@ def test_no_tile_touches_an_output_that_is_final(kind: str, kernel: int, stride:
                 assert (tiles.low[tile], tiles.high[tile]) == (min(mine), max(mine))
 
 
+def test_rules_that_the_maps_do_not_have_are_refused() -> None:
+    layer = make_layer(draw_cells(np.random.default_rng(4), (6, 6), 0.5))
+    false = replace(layer, rules=(layer.rules[0] + 1, *layer.rules[1:]))
+    with pytest.raises(ConfigError, match="toy: rules of layer 'layer' are not its maps'"):
+        simulate(Trace("toy", (false,), None), load_spec("pillaracc-64x64"))
+
+
 def test_tiles_are_halved_until_their_sums_fit() -> None:
     geometry = find(draw_cells(np.random.default_rng(4), (20, 20), 0.3), "dilating")
     whole = cut_tiles(geometry, 64)
     most = int(whole.resident.max()) - 1
-    halved = fit_tiles(geometry, 64, most)
+    everything = geometry.outputs
+    halved = fit_tiles(geometry, 64, most, everything)
     assert halved is not None
     assert halved.resident.max() <= most < whole.resident.max()
     assert set(whole.starts) <= set(halved.starts)
-    assert fit_tiles(geometry, 64, 1) is None
+    assert fit_tiles(geometry, 64, 1, everything) is None
+
+
+def test_tiles_are_halved_until_what_they_complete_fits() -> None:
+    geometry = find(draw_cells(np.random.default_rng(4), (20, 20), 0.3), "dilating")
+    whole = cut_tiles(geometry, 64)
+    most = int(whole.completed.max()) - 1
+    halved = fit_tiles(geometry, 64, geometry.outputs, most)
+    assert halved is not None
+    assert halved.completed.max() <= most
+    assert halved.completed.sum() == whole.completed.sum() == geometry.outputs
+    assert fit_tiles(geometry, 64, geometry.outputs, 1) is None
 
 
 def spread(cells: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -12,8 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from colonnade.runtime import trace_files
 from colonnade.runtime.errors import ConfigError, UsageError
 from colonnade.runtime.sparse import PillarGrid, build_rules
+from colonnade.runtime.sparse.rules import KINDS
 from colonnade.runtime.trace import EncoderRecord, SiteMap, Trace, TraceRecorder, describe_layer
 from colonnade.runtime.trace_files import load_trace, load_traces, save_traces
 
@@ -170,6 +172,11 @@ def edit(change: dict[str, object], line: int = 5, drop: str = "") -> object:
         (edit({"branches": [{"source": "a"}]}), "line 6: fields missing or unknown: active, channels, rules"),
         (edit({"precision": "fp8"}), "line 6: 'precision' must be one of fp32, int8"),
         (edit({"name": None}), "line 6: 'name' is not of the expected type"),
+        (edit({"kind": "odd"}), "line 6: 'kind' must be one of submanifold, dilating, strided, transposed"),
+        (edit({"in_channels": 0}), "line 6: 'in_channels' must be from 1 to 65536"),
+        (edit({"stride": 10**30}), "line 6: 'stride' must be from 1 to 65536"),
+        (edit({"kind": "transposed"}), "line 6: a transposed layer of kernel 3 and stride 1 makes no grid"),
+        (edit({"stride": 2}), "line 6: a .* layer of kernel 3 and stride 2 makes no grid"),
     ],
 )
 def test_a_damaged_file_is_refused_with_its_line(tmp_path: Path, damage, message: str):
@@ -178,6 +185,25 @@ def test_a_damaged_file_is_refused_with_its_line(tmp_path: Path, damage, message
     path.write_text("\n".join(damage(path.read_text().splitlines())))
     with pytest.raises(ConfigError, match=message):
         load_trace(path)
+
+
+@pytest.mark.parametrize(
+    "damage", [{"channels": 0}, {"point_features": 0}, {"pillars": 9}, {"precision": "fp8"}]
+)
+def test_an_encoder_that_cannot_be_is_refused(tmp_path: Path, damage: dict[str, object]):
+    path = tmp_path / "frame.jsonl"
+    encoder = EncoderRecord(8, 3, 3, 19, 48, "int8")
+    save_traces(path, [Trace("toy", make_trace().layers, encoder)])
+    assert load_trace(path).encoder == encoder
+    header, *rest = path.read_text().splitlines()
+    entry = json.loads(header)
+    path.write_text("\n".join([json.dumps(entry | {"encoder": entry["encoder"] | damage}), *rest]))
+    with pytest.raises(ConfigError, match="line 1: 'encoder' describes no encoder"):
+        load_trace(path)
+
+
+def test_the_kinds_of_layers_in_files_are_those_of_the_engine():
+    assert trace_files._KINDS == KINDS
 
 
 def test_files_that_cannot_be_read_or_written_are_typed_errors(tmp_path: Path):

@@ -227,5 +227,6 @@ def test_a_frame_without_pillars(colonnade, tiny_model: Path, tmp_path: Path, mo
     np.full((100, 4), 500, np.float32).tofile(folder / "000000.bin")
     outcome = colonnade("profile", folder, "-m", tiny_model if model == "tiny" else model, *FILES)
     assert outcome.code == 0, outcome.err
+    assert "1 without pillars" in outcome.out
     json.loads(Path("p.json").read_text(), parse_constant=pytest.fail)
     assert "nan" not in Path("p.html").read_text()

@@ -30,6 +30,12 @@ def test_table_and_report(colonnade) -> None:
     assert colonnade(*call).code == 0  # an earlier report is replaced
 
 
+def test_large_energies_are_written_out(colonnade) -> None:
+    outcome = colonnade("transformer", "minilm", "--sequence", 16384, "--unit", "nn_lut")
+    assert outcome.code == 0, outcome.err
+    assert "e+" not in outcome.out
+
+
 def test_units_and_defaults(colonnade) -> None:
     outcome = colonnade("transformer", "stories260k", "--unit", "exact")
     assert outcome.code == 0, outcome.err

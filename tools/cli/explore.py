@@ -37,7 +37,7 @@ def explore(
         list[Path] | None,
         typer.Option("--recording", metavar="RECORDING", help="Frames to run the model on; may be repeated."),
     ] = None,
-    model: options.ModelOption = "default",
+    model: options.CostedModelOption = "default",
     frames: Annotated[
         int, typer.Option("--frames", "--limit", metavar="N", min=1, help="At most N frames of each.")
     ] = 1,

@@ -56,6 +56,16 @@ LimitOption = Annotated[
 ModelOption = Annotated[
     str, typer.Option("--model", "-m", metavar="NAME|FOLDER", help="An embedded model, or a model folder.")
 ]
+CostedModelOption = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="NAME|FOLDER",
+        help="An embedded model, a model folder, or standard-submanifold, standard-dilating, standard-pruned, ... "
+        "for the standard network.",
+    ),
+]
 PrecisionOption = Annotated[
     str | None,
     typer.Option(

@@ -31,16 +31,7 @@ def profile(
             "--against", metavar="DESIGN", help="Compare with this one; may be given several times."
         ),
     ] = None,
-    model: Annotated[
-        str,
-        typer.Option(
-            "--model",
-            "-m",
-            metavar="NAME|FOLDER",
-            help="An embedded model, a model folder, or standard-submanifold, standard-dilating, standard-pruned, ... "
-            "for the standard network.",
-        ),
-    ] = DEFAULT_MODEL,
+    model: options.CostedModelOption = DEFAULT_MODEL,
     frames: Annotated[
         int, typer.Option("--frames", "--limit", metavar="N", min=1, help="Read at most N frames.")
     ] = 20,

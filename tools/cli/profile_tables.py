@@ -31,7 +31,7 @@ def _print_conditions(profile: Profile) -> None:
         [
             (
                 "what",
-                f"{work.recording}, {terminal.count(len(profile.frames), 'frame')}: {work.model}, {work.scope}",
+                f"{work.recording}, {profile.describe_frames()}: {work.model}, {work.scope}",
             ),
             ("on", f"{spec.name}: {spec.description}"),
             *describe_conditions(spec),

@@ -117,10 +117,15 @@ def _format(comparison: LengthComparison, result: LengthResult) -> tuple[str, ..
         result.accelerator,
         result.unit,
         f"{result.sequence:,}",
-        f"{1e3 * result.seconds:.3f}",
+        f"{1e3 * result.seconds:,.3f}",
         f"{result.utilisation:.1%}",
         f"{result.nonlinear_share:.1%}",
-        f"{energy.nominal:.3g} ({energy.low:.2g}-{energy.high:.2g})",
+        f"{_round(energy.nominal, 3)} ({_round(energy.low, 2)}-{_round(energy.high, 2)})",
         f"{result.cycles / first.cycles:.2f}",
         f"{result.compute_cycles / first.compute_cycles:.2f}",
     )
+
+
+def _round(millijoules: float, digits: int) -> str:
+    """Return an energy with so many digits, and no power of ten where there are more."""
+    return f"{millijoules:,.0f}" if millijoules >= 99.5 else f"{millijoules:.{digits}g}"

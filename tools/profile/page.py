@@ -75,7 +75,9 @@ def _write_tiles(profile: Profile) -> str:
 
 
 def _write_conditions(profile: Profile) -> str:
-    frames = f"{len(profile.frames):,}; charts of layers show the median one, {profile.frames[profile.shown]}"
+    frames = (
+        f"{profile.describe_frames()}; charts of layers show the median one, {profile.frames[profile.shown]}"
+    )
     facts = [*describe_conditions(profile.design.spec), ("frames", frames)]
     facts.append(("host energy", profile.host.describe()))
     rows = "".join(f"<dt>{escape(name)}</dt><dd>{escape(words)}</dd>" for name, words in facts)

@@ -78,6 +78,13 @@ class Profile:
         """All designs, the one that was asked for first."""
         return (self.design, *self.others)
 
+    def describe_frames(self) -> str:
+        """Return how many frames, and how many of them have no pillars, as a design that skips empty cells tells."""
+        words = f"{len(self.frames):,} frame{'' if len(self.frames) == 1 else 's'}"
+        skipping = next((run for run in self.runs if run.spec.kind == "pillar"), None)
+        bare = sum(not report.macs for report in skipping.reports) if skipping else 0
+        return f"{words} ({bare:,} without pillars, which weigh on means of ratios)" if bare else words
+
 
 def profile_frames(
     frames: Iterable[TracedFrame],
