@@ -21,7 +21,7 @@ from .rule_generation import (
     count_sorting_cycles,
     count_streaming_cycles,
 )
-from .sparse_layer import Schedule, SparseJob, plan_schedule
+from .sparse_layer import KIB, Schedule, SparseJob, list_passes, plan_schedule
 
 _ORDERS: tuple[LoopOrder, ...] = ("tiles_outer", "channels_outer")
 _SIZES = (2048, 1024, 512, 256, 128)  # and the accelerator's own `tile_inputs`
@@ -57,7 +57,7 @@ def _choose(schedules: list[Schedule]) -> tuple[Schedule, Timeline]:
         timeline = run_pipeline(schedule.steps)
         fastest = min(fastest, timeline.cycles)
         found.append((timeline.cycles, schedule, timeline))
-    good = [(s.actions.dram_bytes, cycles, s, t) for cycles, s, t in found if cycles <= fastest * _SLACK]
+    good = [(s.traffic, cycles, s, t) for cycles, s, t in found if cycles <= fastest * _SLACK]
     _, _, schedule, timeline = min(good, key=lambda entry: entry[:2])
     return schedule, timeline
 
@@ -72,7 +72,7 @@ def list_schedules(job: SparseJob) -> list[Schedule]:
         found = [
             schedule
             for size in sizes
-            for order in (_ORDERS if job.dataflow.tile_search else _ORDERS[:1])
+            for order in _list_orders(job)
             if (schedule := plan_schedule(job, order, size)) is not None
         ]
         if found:
@@ -84,6 +84,13 @@ def list_schedules(job: SparseJob) -> list[Schedule]:
         f"sram.psum_kib ({sram.psum_kib:g}), sram.output_kib ({sram.output_kib:g}) or sram.rule_kib "
         f"({sram.rule_kib:g}), or let dataflow.tile_search choose"
     )
+
+
+def _list_orders(job: SparseJob) -> tuple[LoopOrder, ...]:
+    """Return the loop orders that differ: with one column fold and its weights on the chip there is but one."""
+    kept = job.weight_bytes <= job.spec.sram.weight_kib * KIB
+    same = kept and len(list_passes(job, "channels_outer")) == 1
+    return _ORDERS[:1] if same or not job.dataflow.tile_search else _ORDERS
 
 
 def _list_sizes(job: SparseJob) -> Iterator[tuple[int, ...]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -118,7 +119,9 @@ class Schedule:
         tiles: how many tiles.
         steps: in order.
         table: of all steps.
-        actions: all but those that depend on the time.
+        job: what is cut.
+        fetched: bytes of weights from main memory.
+        rule_runs: how often the layer's rules are generated.
     """
 
     order: LoopOrder
@@ -126,9 +129,22 @@ class Schedule:
     tiles: int
     steps: Steps
     table: StepTable
-    actions: ActionCounts
+    job: SparseJob
+    fetched: int
+    rule_runs: int
 
-    @property
+    @cached_property
+    def traffic(self) -> int:
+        """Bytes from and to main memory."""
+        table = self.table
+        return int((table.brought + table.stored + table.gathered + table.scattered).sum())
+
+    @cached_property
+    def actions(self) -> ActionCounts:
+        """What happens how often, but for what depends on the time."""
+        return _count_actions(self.job, self.table, self.fetched, self.rule_runs)
+
+    @cached_property
     def bound(self) -> int:
         """Cycles that no pipeline of these steps can beat."""
         steps = self.steps
@@ -174,7 +190,7 @@ def plan_schedule(job: SparseJob, order: LoopOrder, tile_inputs: int) -> Schedul
     plan = _plan_transposed if job.transposed else _plan_convolution
     plans = {key: plan(job, key[0], tiles, widths, key[1]) for key in dict.fromkeys(_name_plans(passes))}
     parts = [plans[key] for key in _name_plans(passes)]
-    table = StepTable(*(np.concatenate(column) for column in zip(*map(_columns_of, parts), strict=True)))
+    table = _join(parts)
     features = int(table.brought.sum())
     _add_weights(job, order, passes, table)
     fetched = int(table.brought.sum()) - features
@@ -187,14 +203,8 @@ def plan_schedule(job: SparseJob, order: LoopOrder, tile_inputs: int) -> Schedul
         store=_count_memory_cycles(spec, table.stored, table.scattered),
         lead=lead(spec.array),
     )
-    return Schedule(
-        order,
-        tile_inputs,
-        len(tiles.low),
-        steps,
-        table,
-        _count_actions(job, table, fetched, int(np.count_nonzero(rules.sum(axis=1)))),
-    )
+    runs = int(np.count_nonzero(rules.any(axis=1)))
+    return Schedule(order, tile_inputs, len(tiles.low), steps, table, job, fetched, runs)
 
 
 def _name_plans(passes: tuple[Pass, ...]) -> list[tuple[Pass, bool]]:
@@ -203,6 +213,11 @@ def _name_plans(passes: tuple[Pass, ...]) -> list[tuple[Pass, bool]]:
 
 
 _COLUMNS = tuple(f.name for f in fields(StepTable))
+
+
+def _join(parts: list[StepTable]) -> StepTable:
+    """Return the steps of all passes, in order, in arrays of their own."""
+    return StepTable(*(np.concatenate(column) for column in zip(*map(_columns_of, parts), strict=True)))
 
 
 def _columns_of(table: StepTable) -> tuple[NDArray[np.int64], ...]:

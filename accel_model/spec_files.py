@@ -12,6 +12,7 @@ import yaml
 
 from ..runtime.errors import ConfigError
 from .spec import ActionEnergy, EnergySpec, Provenance, Spec
+from .spec_followers import follow
 from .spec_limits import (
     ACTIONS,
     BASES,
@@ -107,6 +108,8 @@ def dump_spec(spec: Spec) -> str:
 def change_values(spec: Spec, values: Mapping[str, object]) -> Spec:
     """Return an accelerator that differs in some values, checked as a file is; their origin becomes "given".
 
+    What follows from them changes as `follow` says, unless it is among the values itself.
+
     Args:
         spec: where it starts.
         values: by key such as "array.rows" or "energy.overrides.mac" [pJ].
@@ -114,7 +117,7 @@ def change_values(spec: Spec, values: Mapping[str, object]) -> Spec:
     Raises:
         ConfigError: a key is not known, belongs to a part that the accelerator does not have, or cannot have the value.
     """
-    changed: dict[str, dict[str, Any]] = {}
+    parts: dict[str, dict[str, Any]] = {}
     for key, value in values.items():
         if not isinstance(key, str):
             raise ConfigError(f"{shorten(key)}: expected a key such as array.rows")
@@ -122,16 +125,17 @@ def change_values(spec: Spec, values: Mapping[str, object]) -> Spec:
         section, _, name = key.rpartition(".")
         if section in SECTIONS and getattr(spec, section) is None:
             raise ConfigError(f"{key}: an accelerator of kind {spec.kind} has no part {section}")
-        changed.setdefault(section, {})[name] = checked
-    overrides = changed.pop("energy.overrides", None)
-    top: dict[str, Any] = changed.pop("", {})
-    for section, new in changed.items():
+        parts.setdefault(section, {})[name] = checked
+    overrides = parts.pop("energy.overrides", None)
+    top: dict[str, Any] = parts.pop("", {})
+    for section, new in parts.items():
         top[section] = replace(getattr(spec, section), **new)
     if overrides:
         energy: EnergySpec = top.get("energy", spec.energy)
         top["energy"] = replace(energy, overrides={**energy.overrides, **overrides})
     given = dict.fromkeys((key for key in values if key in LEAVES and key not in _TOP[:3]), _GIVEN)
-    return check_whole(replace(spec, provenance={**spec.provenance, **given}, **top))
+    changed = replace(spec, provenance={**spec.provenance, **given}, **top)
+    return check_whole(follow(spec, changed, values))
 
 
 @lru_cache(maxsize=64)
@@ -200,6 +204,7 @@ def _build(source: dict[str, Any], stem: str) -> Spec:
     if base is not None:
         source = {"name": stem, **source}
     _read_file(draft, source)
+    named = tuple(draft.values)
     if base is not None:
         _inherit(draft, base)
     missing = [key for key in (*_TOP, "energy.node_nm") if key not in draft.values]
@@ -209,7 +214,8 @@ def _build(source: dict[str, Any], stem: str) -> Spec:
     sections = {section: _build_section(draft, section) for section in PARTS[draft.values["kind"]]}
     energy = EnergySpec(draft.values["energy.node_nm"], draft.overrides)
     top = {name: draft.values[name] for name in _TOP}
-    return check_whole(Spec(**top, **sections, energy=energy, provenance=draft.provenance))
+    spec = Spec(**top, **sections, energy=energy, provenance=draft.provenance)
+    return check_whole(spec if base is None else follow(base, spec, named))
 
 
 def _find_base(source: dict[str, Any]) -> Spec | None:

@@ -145,7 +145,8 @@ def test_a_file_starts_from_a_preset(tmp_path: Path) -> None:
     assert spec.name == "mine"
     assert spec.array == replace(base.array, rows=32)
     assert spec.clock_mhz == 1000.0
-    assert spec.gather == base.gather
+    assert base.gather is not None
+    assert spec.gather == replace(base.gather, gather_bytes_per_cycle=32)  # follows the rows
     assert spec.provenance["array.rows"].basis == "given"
     assert spec.provenance["array.columns"] == base.provenance["array.columns"]
     assert load_spec(str(path)) == spec
@@ -395,6 +396,7 @@ def test_a_change_leaves_the_rest_and_the_original_alone() -> None:
     assert changed.energy.overrides["mac"].value_pj == 2.0
     assert {key for key in changed.provenance if changed.provenance[key] != base.provenance[key]} == {
         "array.rows",
+        "gather.gather_bytes_per_cycle",
         "sram.psum_kib",
     }
     assert change_values(base, {}) == base
@@ -411,3 +413,30 @@ def test_sections_are_the_parts_of_a_spec() -> None:
     spec = load_spec("pillaracc-64x64")
     assert all(hasattr(spec, section) for section in SECTIONS)
     assert {section for parts in PARTS.values() for section in parts} == set(SECTIONS)
+
+
+# --- what follows ---
+
+
+def test_ports_and_banks_follow_the_array() -> None:
+    wide = change_values(load_spec("pillaracc-64x64"), {"array.rows": 128, "array.columns": 128})
+    assert wide.gather is not None
+    assert (wide.gather.gather_bytes_per_cycle, wide.gather.scatter_bytes_per_cycle) == (128, 512)
+    assert wide.gather.banks == 32
+    assert wide.provenance["gather.banks"].basis == "derived"
+    named = change_values(
+        load_spec("pillaracc-64x64"), {"array.rows": 128, "gather.gather_bytes_per_cycle": 64}
+    )
+    assert named.gather is not None
+    assert named.gather.gather_bytes_per_cycle == 64
+    assert named.provenance["gather.gather_bytes_per_cycle"].basis == "given"
+
+
+def test_efficiencies_follow_the_type_of_memory() -> None:
+    text = "based_on: pillaracc-64x64\ndram: {type: hbm2, bandwidth_gb_per_s: 256}\n"
+    spec = parse_spec(text, "mine.yaml")
+    assert (spec.dram.streaming_efficiency, spec.dram.random_efficiency) == (0.59, 0.24)
+    assert "hbm2" in spec.provenance["dram.streaming_efficiency"].source
+    assert spec == parse_spec(dump_spec(spec), "mine.yaml")
+    own = parse_spec(text.replace("256", "256, streaming_efficiency: 0.8"), "mine.yaml")
+    assert (own.dram.streaming_efficiency, own.dram.random_efficiency) == (0.8, 0.24)
