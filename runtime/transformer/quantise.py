@@ -101,7 +101,7 @@ def quantize_model(
     tables = Tables(graph, seen, entries or ENTRIES)
     attentions = 0
     if entries is not None:
-        attentions = _rewrite_softmaxes(graph, patterns, seen, tables, method, scheme is not None)
+        attentions = _rewrite_softmaxes(graph, patterns, seen, tables, scheme is not None)
         for norm in patterns.norms:
             tables.rewrite_norm(norm)
         for curve in patterns.curves:
@@ -134,7 +134,6 @@ def _rewrite_softmaxes(
     patterns: Patterns,
     seen: Calibration,
     tables: Tables,
-    method: RangeMethod,
     with_products: bool,
 ) -> int:
     """Rewrite attentions as a whole where products become integers, and softmaxes alone elsewhere."""
@@ -143,7 +142,7 @@ def _rewrite_softmaxes(
     for attention in patterns.attentions:
         name = attention.softmax.output
         reaches[name] = seen.find(attention.nodes[0].output[0]).reach * abs(attention.scale)
-        if with_products and rewrite_attention(graph, attention, seen, tables, method):
+        if with_products and rewrite_attention(graph, attention, seen, tables):
             done.add(name)
     for softmax in patterns.softmaxes:
         if softmax.output not in done:
