@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import cache
+from inspect import signature
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -30,6 +32,9 @@ _OPTIONS: dict[str, Any] = {
     "no_cfunc_wrapper": True,
 }
 
+_CALLBACK_OPTIONS: dict[str, Any] = {"error_model": "numpy", "fastmath": False}
+_callbacks: list[Any] = []  # their code goes when they go
+
 # Only `prange` runs in parallel: each other loop that Numba would make parallel by itself is compiled twice.
 _PARALLEL = {
     "prange": True,
@@ -54,6 +59,23 @@ def parallel_kernel(function: F) -> F:
     Such a kernel takes about 0.7 s longer to compile than a plain one.
     """
     return _compile(function, parallel=_PARALLEL)
+
+
+@cache
+def compile_callback(function: Callable[..., int]) -> int:
+    """Return the address of `function` compiled for callers in C: every argument an int64, and so the result.
+
+    It stays valid to the end of the process. The function may call kernels.
+    """
+    from numba.core.ccallback import CFunc
+
+    words = (numba.types.int64,) * len(signature(function).parameters)
+    callback: Any = CFunc(function, (words, numba.types.int64), {}, dict(_CALLBACK_OPTIONS))
+    if Path(function.__code__.co_filename).is_file():
+        callback._cache = KernelCache(function, STORE)
+    callback.compile()
+    _callbacks.append(callback)
+    return int(callback.address)
 
 
 def _compile(function: F, *, parallel: Any) -> F:

@@ -11,7 +11,7 @@ from . import operators
 from .integer import IntegerTable
 from .operators import NormTables, SoftmaxTables
 from .reference import Integers, check_affine, check_integers, check_rows
-from .vectors import LANES, look_up_narrow, look_up_wide
+from .vectors import LANES, find_exponent, look_up_narrow, look_up_wide, scale_part
 
 _LANES = LANES
 _SUM_BITS = operators.SUM_BITS
@@ -23,6 +23,7 @@ _VARIANCE_BITS = operators.VARIANCE_BITS
 _NORMAL_SHIFT = operators.RSQRT_BITS - operators.NORMAL_BITS
 _OUTPUT_SHIFT = operators.OUTPUT_SHIFT
 _INT32_MIN, _INT32_MAX = -(2**31), 2**31 - 1
+_BLOCK = 8  # rows of a softmax
 Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
 Numbers = tuple[int, int, int, int, int, int]
@@ -98,14 +99,24 @@ def look_up(x: Integers, breakpoints: Int32, slopes: Int32, intercepts: Int64, n
         numbers: shift, input_low, input_high, low, high of the table, and 1 where it is narrow.
         out: (n,) contiguous, of an integer format that holds low..high.
     """
-    look_up_below(x, np.int64(0), breakpoints, slopes, intercepts, numbers, out)
+    nothing = np.int64(0)
+    look_up_part(nothing, nothing, np.int64(x.size), nothing, x, breakpoints, slopes, intercepts, numbers, out)
 
 
 @kernel
-def look_up_below(
-    x: Integers, offset: int, breakpoints: Int32, slopes: Int32, intercepts: Int64, numbers: Numbers, out: Integers
+def look_up_part(
+    start: int,
+    out_start: int,
+    count: int,
+    offset: int,
+    x: Integers,
+    breakpoints: Int32,
+    slopes: Int32,
+    intercepts: Int64,
+    numbers: Numbers,
+    out: Integers,
 ) -> None:
-    """As `look_up`, of x - offset."""
+    """As `look_up`, of x[start : start + count] - offset, to out[out_start : out_start + count]."""
     shift, input_low, input_high, low, high, narrow = numbers
     clip_low = max(input_low + offset, _INT32_MIN)
     clip_high = min(input_high + offset, _INT32_MAX)
@@ -113,15 +124,15 @@ def look_up_below(
     if slopes.size == _LANES:
         if narrow:
             done = look_up_narrow(
-                x, clip_low, clip_high, offset, breakpoints, slopes, intercepts, shift, low, high, out
+                start, out_start, count, x, clip_low, clip_high, offset, breakpoints, slopes, intercepts, shift, low, high, out
             )
         else:
             done = look_up_wide(
-                x, clip_low, clip_high, offset, breakpoints, slopes, intercepts, shift, low, high, out
+                start, out_start, count, x, clip_low, clip_high, offset, breakpoints, slopes, intercepts, shift, low, high, out
             )
-    for place in range(done, x.size):
-        value = min(max(np.int64(x[place]), clip_low), clip_high) - offset
-        out[place] = look_up_one(value, breakpoints, slopes, intercepts, numbers)
+    for place in range(done, count):
+        value = min(max(np.int64(x[start + place]), clip_low), clip_high) - offset
+        out[out_start + place] = look_up_one(value, breakpoints, slopes, intercepts, numbers)
 
 
 @kernel
@@ -129,15 +140,10 @@ def look_up_one(x: int, breakpoints: Int32, slopes: Int32, intercepts: Int64, nu
     """Return the table at one number, clipped to the table's inputs before; arguments as of `look_up`."""
     shift, input_low, input_high, low, high, _ = numbers
     value = min(max(x, input_low), input_high)
-    first, count = np.int64(0), slopes.size - 1
-    while count > 0:  # breakpoints before `first` are <= value, those from first + count on are not
-        half = (count + 1) >> 1
-        if value >= breakpoints[first + half - 1]:
-            first += half
-            count -= half
-        else:
-            count = half - 1
-    return min(max((slopes[first] * value + intercepts[first]) >> shift, low), high)
+    index = np.int64(0)
+    for place in range(slopes.size - 1):  # compares all of them: a search would mispredict its branches
+        index += np.int64(value >= breakpoints[place])
+    return min(max((slopes[index] * value + intercepts[index]) >> shift, low), high)
 
 
 @kernel
@@ -163,24 +169,46 @@ def softmax_rows(
         output_bits: of SoftmaxTables.
         out: (rows, n) contiguous, unsigned.
     """
-    parts = np.empty(x.shape[1], np.int32)
-    high = (np.int64(1) << output_bits) - 1
-    for row in range(x.shape[0]):
-        largest = x[row, 0]
-        for place in range(x.shape[1]):
-            largest = max(largest, x[row, place])
-        look_up_below(x[row], np.int64(largest), exp_breakpoints, exp_slopes, exp_intercepts, exp_numbers, parts)
-        total = np.int64(0)
-        for place in range(x.shape[1]):
-            total += parts[place]
-        exponent = find_exponent(max(total, 1))
-        moved = (max(total, 1) << max(_SUM_BITS - exponent, 0)) >> max(exponent - _SUM_BITS, 0)
-        factor = np.int32(look_up_one(moved, div_breakpoints, div_slopes, div_intercepts, div_numbers))
-        shift = min(max(exponent + _RECIPROCAL_BITS - output_bits, 1), _LARGEST_SHIFT)
-        half = np.int64(1) << (shift - 1)
-        for place in range(x.shape[1]):
-            product = np.int64(parts[place]) * np.int64(factor)
-            out[row, place] = min((product + half) >> shift, high)
+    width = np.int64(x.shape[1])
+    flat = x.reshape(x.size)
+    parts = np.empty((_BLOCK, width), np.int32)
+    flat_parts = parts.reshape(parts.size)
+    totals, factors, shifts = np.empty(_BLOCK, np.int64), np.empty(_BLOCK, np.int32), np.empty(_BLOCK, np.int32)
+    high = np.int32((1 << output_bits) - 1)
+    # Several rows per step: the steps of one row wait for each other, and keep the processor from the next row.
+    for first in range(0, x.shape[0], _BLOCK):
+        rows = min(_BLOCK, x.shape[0] - first)
+        for row in range(rows):
+            largest = x[first + row, 0]
+            for place in range(width):
+                largest = max(largest, x[first + row, place])
+            look_up_part(
+                (first + row) * width,
+                row * width,
+                width,
+                np.int64(largest),
+                flat,
+                exp_breakpoints,
+                exp_slopes,
+                exp_intercepts,
+                exp_numbers,
+                flat_parts,
+            )
+        for row in range(rows):
+            part_sum = np.int32(0)  # at most 2^14 times 2^15
+            for place in range(width):
+                part_sum = np.int32(part_sum + parts[row, place])
+            totals[row] = max(part_sum, 1)
+        for row in range(rows):
+            exponent = find_exponent(totals[row])
+            moved = (totals[row] << max(_SUM_BITS - exponent, 0)) >> max(exponent - _SUM_BITS, 0)
+            factors[row] = look_up_one(moved, div_breakpoints, div_slopes, div_intercepts, div_numbers)
+            shifts[row] = min(max(exponent + _RECIPROCAL_BITS - output_bits, 1), _LARGEST_SHIFT)
+        for row in range(rows):
+            factor, shift = factors[row], shifts[row]
+            half = np.int32(np.int64(1) << (shift - 1))
+            for place in range(width):
+                out[first + row, place] = min(scale_part(parts[row, place], factor, half, shift), high)
 
 
 @kernel
@@ -230,13 +258,3 @@ def norm_rows(
             normal = np.int32((np.int64(deviations[place]) * np.int64(factor) + half) >> shift)
             value = (np.int64(normal) * np.int64(gamma[place]) + beta[place]) >> _OUTPUT_SHIFT
             out[row, place] = min(max(value, low), high)
-
-
-@kernel
-def find_exponent(value: int) -> int:
-    """Return the position of the highest bit of a number of 1 or more."""
-    exponent = np.int64(0)
-    for step in (32, 16, 8, 4, 2, 1):
-        if value >> (exponent + step) > 0:
-            exponent += step
-    return exponent

@@ -26,7 +26,7 @@ class LookupWriter:
 
     Args:
         builder: where the code goes.
-        arguments: x, clip_low, clip_high, offset, breakpoints, slopes, intercepts, shift, low, high, out: arrays as
+        arguments: start, out_start, x, clip_low, clip_high, offset, breakpoints, slopes, intercepts, shift, low, high, out: arrays as
             (address, element type, whether signed), numbers as int64 values.
         wide: whether products and sums take 64 bits.
     """
@@ -85,7 +85,7 @@ class LookupWriter:
 
     def _load(self, place: Any) -> Any:
         address, element, signed = self.arguments["x"]
-        values = self._at(address, element, place)
+        values = self._at(address, element, self.builder.add(place, self.arguments["start"]))
         loaded = self.builder.load(values)
         loaded.align = element.width // 8
         if element.width == 32:
@@ -99,6 +99,7 @@ class LookupWriter:
             values = self.builder.trunc(values, lanes)
         elif element.width > 32:
             values = self.builder.sext(values, lanes)
+        place = self.builder.add(place, self.arguments["out_start"])
         self.builder.store(values, self._at(address, element, place)).align = element.width // 8
 
     def _at(self, address: Any, element: Any, place: Any) -> Any:
@@ -150,6 +151,9 @@ def _splat_constant(value: int) -> Any:
 
 _ARRAYS = ("x", "breakpoints", "slopes", "intercepts", "out")
 _NAMES = (
+    "start",
+    "out_start",
+    "count",
     "x",
     "clip_low",
     "clip_high",
@@ -165,10 +169,17 @@ _NAMES = (
 
 
 def _define(wide: bool) -> Any:
-    """Return the intrinsic; called with the arguments of LookupWriter it returns how many inputs it has done."""
+    """Return the intrinsic: it looks up x[start : start + count] and writes to out[out_start:], whole vectors.
+
+    It returns how many inputs it has done, which is none where the processor lacks the instructions. Numba would
+    count references to a slice; that takes longer than a short row.
+    """
 
     def emit(
         _: Any,
+        start: Any,
+        out_start: Any,
+        count: Any,
         x: Any,
         clip_low: Any,
         clip_high: Any,
@@ -182,7 +193,7 @@ def _define(wide: bool) -> Any:
         out: Any,
     ) -> Any:
         long = numba.types.int64
-        types = dict(zip(_NAMES, (x, long, long, long, breakpoints, slopes, intercepts, long, long, long, out)))
+        types = dict(zip(_NAMES, (long, long, long, x, long, long, long, breakpoints, slopes, intercepts, long, long, long, out)))
 
         def generate(context: Any, builder: Any, _: Any, values: Any) -> Any:
             if "avx512f" not in find_usable_features():
@@ -193,10 +204,9 @@ def _define(wide: bool) -> Any:
                 array = numba.np.arrayobj.make_array(kind)(context, builder, given[name])
                 element = context.get_data_type(kind.dtype)
                 given[name] = array.data, element, kind.dtype.signed
-                if name == "x":
-                    count = builder.and_(array.nitems, _I64(-LANES))
-            LookupWriter(builder, given, wide).write(count)
-            return count
+            whole = builder.and_(given["count"], _I64(-LANES))
+            LookupWriter(builder, given, wide).write(whole)
+            return whole
 
         return long(*types.values()), generate
 
@@ -204,3 +214,28 @@ def _define(wide: bool) -> Any:
 
 
 look_up_narrow, look_up_wide = _define(wide=False), _define(wide=True)
+
+
+def _emit_scale_part(_: Any, part: Any, factor: Any, half: Any, shift: Any) -> Any:
+    """Return (part * factor + half) >> shift in int32; Numba would take 64 bits, half as many at a time."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, values: Any) -> Any:
+        return builder.ashr(builder.add(builder.mul(values[0], values[1]), values[2]), values[3])
+
+    word = numba.types.int32
+    return word(word, word, word, word), generate
+
+
+scale_part: Any = numba.extending.intrinsic(_emit_scale_part)
+
+
+def _emit_find_exponent(_: Any, value: Any) -> Any:
+    """Return the position of the highest bit of a number of 1 or more."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, values: Any) -> Any:
+        return builder.sub(_I64(63), builder.ctlz(values[0], _I1(True)))
+
+    return numba.types.int64(numba.types.int64), generate
+
+
+find_exponent: Any = numba.extending.intrinsic(_emit_find_exponent)
