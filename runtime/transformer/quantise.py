@@ -12,6 +12,7 @@ from .attention import rewrite_attention
 from .calibrate import Calibration, Progress, RangeMethod, calibrate
 from .function_writer import DOMAIN, VERSION
 from .functions import write_function
+from .fused_functions import PREFIX, write_fused_function
 from .graph import Graph
 from .integers import MICROSOFT
 from .linear import LinearResult, group_by_input, is_worthwhile, rewrite_linears
@@ -106,11 +107,15 @@ def quantize_model(
             tables.rewrite_norm(norm)
         for curve in patterns.curves:
             tables.rewrite_curve(curve)
-    functions = [write_function(name, graph.opset) for name in sorted(tables.functions)]
+    functions = [_write(name, graph.opset) for name in sorted(tables.functions)]
     domains = [(DOMAIN, VERSION)] if functions else []
     finished = graph.finish(functions, [*domains, (MICROSOFT, 1)])
     finished.ir_version = max(finished.ir_version, 8)  # the first with functions in a model
     return Quantised(finished, tuple(results), patterns, attentions)
+
+
+def _write(name: str, opset: int) -> onnx.FunctionProto:
+    return (write_fused_function if name.startswith(PREFIX) else write_function)(name, opset)
 
 
 def _calibrate(
