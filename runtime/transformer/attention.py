@@ -38,6 +38,7 @@ def rewrite_attention(graph: Graph, attention: Attention, calibration: Calibrati
         scores = graph.add("Add", [scores, mask], f"{name}_masked")
     softmax = build_softmax(scale, entries=tables.entries)
     shares = Bytes(tables.add_softmax(scores, softmax, f"{name}_u8"), 1.0 / softmax.high, 0)
-    value = quantise_signed(graph, attention.value, calibration.find(attention.value).reach)
-    multiply_to_float(graph, shares, value.name, value.scale, None, attention.output)
+    for mix in attention.mixes:
+        value = quantise_signed(graph, mix.value, calibration.find(mix.value).reach)
+        multiply_to_float(graph, shares, value.name, value.scale, None, mix.output)
     return True

@@ -94,6 +94,21 @@ def calibrate(
     return Calibration({name: watcher.finish() for name, watcher in watchers.items()})
 
 
+def find_ranks(graph: Graph, samples: Samples, threads: int | None = None) -> None:
+    """Run the float graph once, to learn the ranks that could not be inferred where patterns depend on them.
+
+    Raises:
+        ModelError: the runtime refuses the graph or the sample.
+    """
+    kinds = ("Softmax", "ReduceMean", "LayerNormalization")
+    wanted = {node.input[0] for node in graph.nodes if node.op_type in kinds}
+    names = tuple(sorted(name for name in wanted if graph.shape(name) is None))
+    if names:
+        session = make_session(graph.with_outputs(names), threads)
+        for name, value in _run(session, names, next(iter(samples)), 0):
+            graph.set_rank(name, np.ndim(value))
+
+
 def find_range(seen: Seen, method: RangeMethod) -> tuple[float, float]:
     """Return the values that become the ends of a format; 0 lies within.
 

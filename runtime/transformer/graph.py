@@ -80,6 +80,15 @@ class Graph:
         constant = self._constants.get(tensor)
         return constant.shape if constant is not None else self._shapes.get(tensor)
 
+    def set_rank(self, tensor: str, rank: int) -> None:
+        """Note how many axes a tensor has, where its shape could not be inferred."""
+        self._shapes.setdefault(tensor, (None,) * rank)
+
+    def prune(self) -> None:
+        """Take out the nodes on which no output depends."""
+        self.nodes = self._reach()
+        self._index()
+
     def new_name(self, stem: str) -> str:
         """Return a name that nothing has yet."""
         name, number = stem, 1

@@ -48,19 +48,31 @@ class Softmax:
     output: str
 
 
-@dataclass(frozen=True, eq=False)
-class Attention:
-    """output = softmax(scale * left @ right + mask) @ value.
+@dataclass(frozen=True)
+class Mix:
+    """output = map @ value, the map being that of an attention.
 
     Attributes:
-        nodes: what computes it, the softmax among them.
+        value: name of (..., S, D).
+        output: name of (..., T, D).
+    """
+
+    value: str
+    output: str
+
+
+@dataclass(frozen=True, eq=False)
+class Attention:
+    """output = softmax(scale * left @ right + mask) @ value, for one value or, where layers share the map, several.
+
+    Attributes:
+        nodes: what computes it, that of the scores first.
         left: name of (..., T, D), the queries.
         right: name of (..., D, S), the keys.
         scale: a constant factor of the scores.
         mask: name of what is added to the scaled scores, or None.
         softmax: its node.
-        value: name of (..., S, D).
-        output: name of (..., T, D).
+        mixes: what the map is multiplied with.
     """
 
     nodes: tuple[onnx.NodeProto, ...]
@@ -69,8 +81,7 @@ class Attention:
     scale: float
     mask: str | None
     softmax: Softmax
-    value: str
-    output: str
+    mixes: tuple[Mix, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,21 +185,21 @@ def _match_softmax(graph: Graph, node: onnx.NodeProto) -> Softmax | None:
 
 def _match_attention(graph: Graph, softmax: Softmax) -> Attention | None:
     users = graph.consumers(softmax.output)
-    if len(users) != 1 or users[0].op_type != "MatMul" or users[0].input[0] != softmax.output:
+    if not users or softmax.output in graph.outputs:
         return None
-    if softmax.output in graph.outputs or graph.constant(users[0].input[1]) is not None:
-        return None
+    for user in users:
+        if user.op_type != "MatMul" or user.input[0] != softmax.output or user.input[1] == softmax.output:
+            return None
+        if graph.constant(user.input[1]) is not None:
+            return None
     tensor, mask, scale = softmax.input, None, 1.0
-    nodes = [softmax.node, users[0]]
+    nodes = [softmax.node, *users]
     while (node := graph.producer(tensor)) is not None and graph.is_inner(tensor, nodes):
         if node.op_type == "MatMul":
             if any(graph.constant(name) is not None for name in node.input):
                 return None
-            mixed = users[0]
-            found = (node, *nodes)
-            return Attention(
-                found, node.input[0], node.input[1], scale, mask, softmax, mixed.input[1], mixed.output[0]
-            )
+            mixes = tuple(Mix(user.input[1], user.output[0]) for user in users)
+            return Attention((node, *nodes), node.input[0], node.input[1], scale, mask, softmax, mixes)
         step = _step_back(graph, node, mask)
         if step is None:
             return None

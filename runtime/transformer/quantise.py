@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..checks import check_whole
 from ..quant import Scheme, parse_scheme
 from .attention import rewrite_attention
-from .calibrate import Calibration, Progress, RangeMethod, calibrate
+from .attention_reuse import Groups, reuse_attention
+from .calibrate import Calibration, Progress, RangeMethod, calibrate, find_ranks
+from .embedding import rewrite_embeddings
 from .function_writer import DOMAIN, VERSION
 from .functions import write_function
 from .fused_functions import PREFIX, write_fused_function
@@ -52,6 +54,7 @@ def quantize(
     calibration: Samples,
     entries: int | None = ENTRIES,
     method: RangeMethod = "mse",
+    reuse: Groups = (),
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> Quantised:
@@ -64,6 +67,7 @@ def quantize(
         calibration: samples to find ranges on.
         entries: of the tables that stand for curves, softmax and norms; None leaves those float.
         method: of the ranges of activations.
+        reuse: groups of attention layers that share the map of the first of them; see `parse_groups`.
         threads: for the runs of the float model.
         progress: called with the number of calibration samples done.
 
@@ -72,8 +76,11 @@ def quantize(
         UsageError: an argument outside its domain.
     """
     chosen = parse_scheme(scheme) if isinstance(scheme, str) else scheme
+    if chosen is not None and chosen.calibration_length is not None:
+        calibration = replace(calibration, length=chosen.calibration_length)
+    source = read_model(Path(model))
     result = quantize_model(
-        read_model(Path(model)), chosen, calibration, entries, method, threads=threads, progress=progress
+        source, chosen, calibration, entries, method, reuse=reuse, threads=threads, progress=progress
     )
     write_model(result.model, Path(output))
     return result
@@ -86,6 +93,7 @@ def quantize_model(
     entries: int | None = ENTRIES,
     method: RangeMethod = "mse",
     *,
+    reuse: Groups = (),
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> Quantised:
@@ -93,10 +101,13 @@ def quantize_model(
     if entries is not None:
         check_whole("entries", entries, least=2)
     graph = Graph(model)
+    find_ranks(graph, samples, threads)
+    reuse_attention(graph, find_patterns(graph).attentions, reuse)
     patterns = find_patterns(graph)
     seen = _calibrate(graph, patterns, scheme, samples, threads, progress)
     results: list[LinearResult] = []
     if scheme is not None:
+        rewrite_embeddings(graph)
         for group in group_by_input(tuple(filter(is_worthwhile, patterns.linears))):
             results += rewrite_linears(graph, group, seen, scheme, method)
     tables = Tables(graph, seen, entries or ENTRIES)
@@ -129,7 +140,8 @@ def _calibrate(
     names = [name for found in (*patterns.norms, *patterns.curves) for name in (found.input, found.output)]
     names += [softmax.input for softmax in patterns.softmaxes]
     for attention in patterns.attentions:
-        names += [attention.left, attention.right, attention.value, attention.nodes[0].output[0]]
+        names += [attention.left, attention.right, attention.nodes[0].output[0]]
+        names += [mix.value for mix in attention.mixes]
     rows = [linear.input for linear in patterns.linears] if scheme is not None else []
     return calibrate(graph, samples, names, rows, threads=threads, progress=progress)
 
