@@ -67,6 +67,7 @@ def cut_tiles(geometry: LayerGeometry, tile_inputs: int) -> ActiveTiles:
     return _describe(geometry, np.append(starts, geometry.inputs))
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def fit_tiles(geometry: LayerGeometry, tile_inputs: int, most_resident: int) -> ActiveTiles | None:
     """As `cut_tiles`, tiles that hold more than `most_resident` outputs halved until they fit; None if none do."""
     tiles = cut_tiles(geometry, tile_inputs)

@@ -153,3 +153,15 @@ class Report:
     def watts(self) -> float:
         """Nominal power while frames follow one another [W]."""
         return self.energy_mj / 1e3 / self.seconds if self.cycles else 0.0
+
+    def to_json(self) -> str:
+        """Return the report as JSON, with the source of every constant; see `report_json.describe_report`."""
+        from .report_json import format_report  # it reads what is defined here
+
+        return format_report(self)
+
+    def to_chrome_trace(self) -> str:
+        """Return when each unit worked as a trace that Perfetto opens; see `chrome_trace.format_trace`."""
+        from .chrome_trace import format_trace  # it reads what is defined here
+
+        return format_trace((self,))

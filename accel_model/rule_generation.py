@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from .geometry import LayerGeometry
 from .spec import MappingSpec
 
 RULE_BYTES = 4  # two 16-bit ranks, counted from the first input and the first output of a tile
+_REMEMBERED = 2048
 COORDINATE_BYTES = 4  # row and column of a pillar in main memory
 
 
@@ -31,6 +33,7 @@ def count_streaming_cycles(geometry: LayerGeometry, mapping: MappingSpec) -> int
     return mapping.pipeline_cycles + int(count_row_cycles(geometry, mapping).sum())
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def share_streaming_cycles(
     geometry: LayerGeometry, tiles: ActiveTiles, mapping: MappingSpec
 ) -> NDArray[np.int64]:
@@ -42,11 +45,11 @@ def share_streaming_cycles(
     cycles = count_row_cycles(geometry, mapping)
     until = np.concatenate(([0], np.cumsum(cycles)))
     if geometry.kind == "transposed":
-        last_rows = geometry.input_rows[tiles.starts[1:] - 1].astype(np.int64)
-    else:
-        last_rows = geometry.output_rows[tiles.reached - 1].astype(np.int64)
-    last_rows[-1] = len(cycles) - 1
-    done = until[last_rows + 1]
+        passed = geometry.input_rows[tiles.starts[1:] - 1] + 1
+    else:  # rows to pass for a number of outputs: none for none, as where no window reads a tile's inputs
+        passed = np.concatenate(([0], geometry.output_rows + 1))[tiles.reached]
+    passed[-1] = len(cycles)
+    done = until[passed]
     shares: NDArray[np.int64] = np.diff(done, prepend=0)
     shares[0] += mapping.pipeline_cycles
     return shares
@@ -63,7 +66,7 @@ def count_sorting_cycles(geometry: LayerGeometry, mapping: MappingSpec) -> int:
         return 0
     taps = len(geometry.rule_inputs)
     total = taps * math.ceil((geometry.inputs + geometry.outputs) / mapping.lanes)
-    made = geometry.kind in ("dilating", "strided")
+    made = geometry.kind in ("dilating", "strided") and geometry.outputs > 0
     if mapping.sorted_candidates == "none" or not made:
         return total
     candidates = geometry.outputs if mapping.sorted_candidates == "outputs" else geometry.rules

@@ -24,7 +24,7 @@ from .rule_generation import (
 from .sparse_layer import Schedule, SparseJob, plan_schedule
 
 _ORDERS: tuple[LoopOrder, ...] = ("tiles_outer", "channels_outer")
-_SIZES = (2048, 1024, 512, 256, 128)
+_SIZES = (2048, 1024, 512, 256, 128)  # and the accelerator's own `tile_inputs`
 _SLACK = 1 + 1 / 256  # cycles that may be paid for less traffic, as in `dense_layer.py`
 _SMALLER = (64, 32, 16, 8, 4, 2, 1)  # tried only where none of the above fits
 
@@ -90,8 +90,8 @@ def _list_sizes(job: SparseJob) -> Iterator[tuple[int, ...]]:
     if not job.dataflow.tile_search:
         yield (job.dataflow.tile_inputs,)
     else:
-        whole = job.geometry.inputs
-        yield tuple(s for i, s in enumerate(_SIZES) if i + 1 == len(_SIZES) or _SIZES[i + 1] < whole)
+        sizes = sorted({*_SIZES, job.dataflow.tile_inputs})
+        yield tuple(s for i, s in enumerate(sizes) if i == 0 or sizes[i - 1] < job.geometry.inputs)
     for size in _SMALLER:
         yield (size,)
 

@@ -12,11 +12,12 @@ from ..runtime.trace import LayerRecord
 from .active_tiles import ActiveTiles, fit_tiles
 from .cost import ActionCounts, LoopOrder
 from .folds import drain, lead, occupy
-from .gather_scatter import PortTimes, time_gather, time_scatter
+from .gather_scatter import time_gather, time_scatter
 from .geometry import LayerGeometry
 from .pipeline import Steps
 from .rule_generation import COORDINATE_BYTES, RULE_BYTES, count_compares, share_streaming_cycles
 from .spec import DataflowSpec, GatherSpec, MappingSpec, Spec
+from .tile_times import time_tiles
 
 PSUM_BYTES = 4
 KIB = 1024
@@ -70,10 +71,12 @@ class Pass:
     Attributes:
         taps: that it runs, as indices.
         columns: output channels of each of its column folds; for ganged taps, columns of (tap, channel) pairs.
+        opens: whether it is the first with its taps, which stores the coordinates of their outputs.
     """
 
     taps: tuple[int, ...]
     columns: tuple[int, ...]
+    opens: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,8 +146,8 @@ def list_passes(job: SparseJob, order: LoopOrder) -> tuple[Pass, ...]:
     total = job.layer.out_channels * (len(taps) if wide else 1)
     columns = _split(total, job.spec.array.columns)
     if order == "tiles_outer":
-        return tuple(Pass(group, columns) for group in groups)
-    return tuple(Pass(group, (width,)) for group in groups for width in columns)
+        return tuple(Pass(group, columns, True) for group in groups)
+    return tuple(Pass(group, (width,), i == 0) for group in groups for i, width in enumerate(columns))
 
 
 def _split(total: int, most: int) -> tuple[int, ...]:
@@ -165,9 +168,9 @@ def plan_schedule(job: SparseJob, order: LoopOrder, tile_inputs: int) -> Schedul
     tiles = _fit_psums(job, passes, tile_inputs) if _weights_fit(job, order, passes) else None
     if tiles is None or tiles.pairs.sum(axis=1).max() * RULE_BYTES > spec.sram.rule_kib * KIB / 2:
         return None
-    ports = _time_ports(job, tiles, max(passes[0].columns))
+    widths = _find_widths(job, max(passes[0].columns))
     plan = _plan_transposed if job.transposed else _plan_convolution
-    plans = {key: plan(job, key[0], tiles, ports, key[1]) for key in dict.fromkeys(_name_plans(passes))}
+    plans = {key: plan(job, key[0], tiles, widths, key[1]) for key in dict.fromkeys(_name_plans(passes))}
     parts = [plans[key] for key in _name_plans(passes)]
     table = StepTable(*(np.concatenate(column) for column in zip(*map(_columns_of, parts), strict=True)))
     features = int(table.brought.sum())
@@ -197,8 +200,11 @@ def _name_plans(passes: tuple[Pass, ...]) -> list[tuple[Pass, bool]]:
     return [(part, number == 0) for number, part in enumerate(passes)]
 
 
+_COLUMNS = tuple(f.name for f in fields(StepTable))
+
+
 def _columns_of(table: StepTable) -> tuple[NDArray[np.int64], ...]:
-    return tuple(getattr(table, f.name) for f in fields(table))
+    return tuple(getattr(table, name) for name in _COLUMNS)
 
 
 def _weights_fit(job: SparseJob, order: LoopOrder, passes: tuple[Pass, ...]) -> bool:
@@ -229,13 +235,9 @@ def _fit_psums(job: SparseJob, passes: tuple[Pass, ...], tile_inputs: int) -> Ac
     return fit_tiles(job.geometry, tile_inputs, most) if most else None
 
 
-def _time_ports(job: SparseJob, tiles: ActiveTiles, columns: int) -> tuple[PortTimes, PortTimes]:
-    read = min(job.layer.in_channels, job.spec.array.rows) * job.spec.element_bytes
-    written = columns * PSUM_BYTES
-    return (
-        time_gather(job.geometry, tiles, job.gather, read),
-        time_scatter(job.geometry, tiles, job.gather, written),
-    )
+def _find_widths(job: SparseJob, columns: int) -> tuple[int, int]:
+    """Return the bytes of a gathered vector and of a scattered one."""
+    return min(job.layer.in_channels, job.spec.array.rows) * job.spec.element_bytes, columns * PSUM_BYTES
 
 
 def _count_memory_cycles(
@@ -263,40 +265,33 @@ def keeps_rules(geometry: LayerGeometry, spec: Spec) -> bool:
 
 
 def _plan_convolution(
-    job: SparseJob, part: Pass, tiles: ActiveTiles, ports: tuple[PortTimes, PortTimes], first: bool
+    job: SparseJob, part: Pass, tiles: ActiveTiles, widths: tuple[int, int], first: bool
 ) -> StepTable:
     """Plan a pass of a layer that sums over taps: a step per tile, a fold per tap, row fold and column fold."""
-    array, size = job.spec.array, job.spec.element_bytes
-    gather, scatter = ports
-    columns, repeats = sum(part.columns), job.row_folds * len(part.columns)
+    size, columns = job.spec.element_bytes, sum(part.columns)
+    repeats = job.row_folds * len(part.columns)
     grouped = job.layer.kind != "strided" or job.dataflow.weight_grouping
-    # Without groups every input of a strided layer streams past every tap, and most leave nothing behind.
-    vectors = tiles.pairs if grouped else np.where(tiles.pairs > 0, tiles.inputs[:, None], 0)
-    read = vectors * gather.per_vector + gather.conflicts
-    written = tiles.pairs * scatter.per_vector + scatter.conflicts
-    folds = np.maximum(read, written)
-    last = np.take_along_axis(folds, _last_used(folds)[:, None], axis=1)[:, 0]
+    times = time_tiles(job.geometry, tiles, job.spec.array, job.gather, *widths, grouped)
     back, out = _count_spilled(job, tiles)
     coordinates = COORDINATE_BYTES if first else 0
-    used = np.count_nonzero(folds, axis=1)
     return StepTable(
         brought=tiles.inputs * (job.layer.in_channels * size + coordinates),
         gathered=back * PSUM_BYTES * columns,
         stored=_count_stored(job, tiles) * (columns * size + coordinates),
         scattered=out * PSUM_BYTES * columns,
-        stream=occupy(array, folds).sum(axis=1) * repeats,
-        tail=drain(array, last),
-        gather=read.sum(axis=1) * repeats,
-        scatter=written.sum(axis=1) * repeats,
-        vectors=vectors.sum(axis=1) * len(part.columns),
-        weights=used * job.bytes_of_weights(job.layer.in_channels * columns),
-        gather_conflicts=gather.conflicts.sum(axis=1) * repeats,
-        scatter_conflicts=scatter.conflicts.sum(axis=1) * repeats,
+        stream=times.occupied * repeats,
+        tail=times.tail,
+        gather=times.gather * repeats,
+        scatter=times.scatter * repeats,
+        vectors=times.vectors * len(part.columns),
+        weights=times.taps * job.bytes_of_weights(job.layer.in_channels * columns),
+        gather_conflicts=times.gather_conflicts * repeats,
+        scatter_conflicts=times.scatter_conflicts * repeats,
     )
 
 
 def _plan_transposed(
-    job: SparseJob, part: Pass, tiles: ActiveTiles, ports: tuple[PortTimes, PortTimes], first: bool
+    job: SparseJob, part: Pass, tiles: ActiveTiles, widths: tuple[int, int], first: bool
 ) -> StepTable:
     """Plan a pass of a transposed layer: a step per tile and column fold, a fold per row fold; all inputs stream.
 
@@ -305,36 +300,33 @@ def _plan_transposed(
     array, size = job.spec.array, job.spec.element_bytes
     columns = np.array(part.columns, np.int64)
     inputs = np.repeat(tiles.inputs, len(columns))
-    widths = np.tile(columns, len(tiles.low))
+    spans = np.tile(columns, len(tiles.low))
     opening = np.tile(np.arange(len(columns)) == 0, len(tiles.low))
+    ports = (
+        time_gather(job.geometry, tiles, job.gather, widths[0]),
+        time_scatter(job.geometry, tiles, job.gather, widths[1]),
+    )
     conflicts = [port.conflicts[:, part.taps[0]].repeat(len(columns)) for port in ports]
     read = inputs * ports[0].per_vector + conflicts[0]
     written = inputs * ports[1].per_vector + conflicts[1]
     folds = np.maximum(read, written)
     sites = inputs * len(part.taps) * opening  # whose coordinates go out, once
-    coordinates = COORDINATE_BYTES if first or len(part.taps) == 1 else 0
+    coordinates = COORDINATE_BYTES if part.opens else 0
     return StepTable(
         brought=np.where(opening, inputs, 0)
         * (job.layer.in_channels * size + (COORDINATE_BYTES if first else 0)),
         gathered=np.zeros_like(inputs),
-        stored=inputs * widths * size + sites * coordinates,
+        stored=inputs * spans * size + sites * coordinates,
         scattered=np.zeros_like(inputs),
         stream=occupy(array, folds) * job.row_folds,
         tail=drain(array, folds),
         gather=read * job.row_folds,
         scatter=written * job.row_folds,
         vectors=inputs,
-        weights=-(-job.layer.in_channels * widths * job.spec.weight_bits // 8),
+        weights=-(-job.layer.in_channels * spans * job.spec.weight_bits // 8),
         gather_conflicts=conflicts[0] * job.row_folds,
         scatter_conflicts=conflicts[1] * job.row_folds,
     )
-
-
-def _last_used(folds: NDArray[np.int64]) -> NDArray[np.intp]:
-    """Return per tile the last tap with work."""
-    from_end: NDArray[np.intp] = np.argmax(folds[:, ::-1] > 0, axis=1)
-    last: NDArray[np.intp] = folds.shape[1] - 1 - from_end
-    return last
 
 
 def _count_stored(job: SparseJob, tiles: ActiveTiles) -> NDArray[np.int64]:
@@ -356,8 +348,8 @@ def _count_spilled(job: SparseJob, tiles: ActiveTiles) -> tuple[NDArray[np.int64
     if job.dataflow.active_tiles:
         return np.zeros_like(tiles.low), np.zeros_like(tiles.low)
     begun = np.concatenate(([0], tiles.reached[:-1]))  # outputs below it have partial sums
-    touched = np.maximum(np.minimum(begun, tiles.high + 1) - tiles.low, 0)
-    completed = np.maximum(np.minimum(tiles.final, tiles.low) - tiles.first, 0)
+    completed = np.maximum(np.minimum(begun, tiles.final) - tiles.first, 0)
+    touched = np.maximum(np.minimum(begun, tiles.high + 1) - np.maximum(tiles.low, tiles.final), 0)
     left = np.maximum(tiles.high + 1 - np.maximum(tiles.low, tiles.final), 0)
     return touched + completed, left
 

@@ -83,7 +83,7 @@ def parse_spec(text: str, where: str = "text") -> Spec:
         ConfigError: as `load_spec`.
     """
     try:
-        return _build(_read_yaml(text), Path(where).stem or "unnamed")
+        return _build(read_yaml(text), Path(where).stem or "unnamed")
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error
 
@@ -174,8 +174,12 @@ def _refuse(place: yaml.Event | yaml.Node, what: str) -> ConfigError:
     return ConfigError(f"line {mark.line + 1}: {what}" if mark else what)
 
 
-def _read_yaml(text: str) -> dict[str, Any]:
-    """Return the mapping of a YAML text."""
+def read_yaml(text: str) -> dict[str, Any]:
+    """Return the mapping of a plain YAML text.
+
+    Raises:
+        ConfigError: it is too large, no YAML, no mapping, or more than plain; the message names the line.
+    """
     if len(text) > LARGEST_FILE:
         raise ConfigError(
             f"larger than {LARGEST_FILE // 1024} KiB; a hardware description is a few kilobytes"

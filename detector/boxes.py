@@ -76,8 +76,13 @@ def find_survivors(
     boxes: NDArray[np.float64], labels: NDArray[np.int32], threshold: float
 ) -> NDArray[np.bool_]:
     """Return which boxes (N, 7), given by descending score, no kept box of their label before them suppresses."""
-    kept = np.ones(len(boxes), np.bool_)
-    _suppress(boxes, labels, float(threshold), np.empty(len(boxes)), _clipping_space(), kept)
+    kept, solid = np.ones(len(boxes), np.bool_), _find_solid(boxes)
+    length, width = np.where(solid, boxes[:, 3:5].T, np.nan)
+    with np.errstate(over="ignore"):
+        sizes = length * width
+        # Half a diagonal, and a little more than rounding can take from it.
+        reach = 0.500001 * np.sqrt(length * length + width * width)
+    _suppress(boxes, sizes, reach, labels, float(threshold), _clipping_space(), kept)
     return kept
 
 
@@ -109,9 +114,31 @@ def count_points(points: ArrayLike, boxes: ArrayLike) -> NDArray[np.int32]:
 
 def _overlaps(a: ArrayLike, b: ArrayLike, *, volume: bool) -> NDArray[np.float64]:
     first, second = _check_boxes(a), _check_boxes(b)
-    result = np.zeros((len(first), len(second)))
-    _overlap_matrix(first, second, volume, _clipping_space(), result)
+    result, of_a, of_b = np.zeros((len(first), len(second))), _find_solid(first), _find_solid(second)
+    solid_a, solid_b = first[of_a], second[of_b]
+    shared = np.empty((len(solid_a), len(solid_b)))
+    _intersect_all(solid_a, solid_b, _clipping_space(), shared)
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        (_, _, z, length, width, height, _), others = solid_a.T[:, :, None], solid_b.T
+        sizes, other_sizes = length * width, others[3] * others[4]
+        shared = np.minimum(np.minimum(shared, sizes), other_sizes)
+        if volume:
+            top = np.minimum(z + height / 2, others[2] + others[5] / 2)
+            bottom = np.maximum(z - height / 2, others[2] - others[5] / 2)
+            shared *= np.maximum(0.0, np.minimum(np.minimum(top - bottom, height), others[5]))
+            sizes, other_sizes = sizes * height, other_sizes * others[5]
+        result[np.ix_(of_a, of_b)] = _divide(shared, sizes + other_sizes - shared)
     return result
+
+
+def _divide(shared: NDArray[np.float64], union: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the share, at most 1; 0 where sides were so small or large that a product left the range of a double."""
+    good = (union > 0.0) & (union < np.inf)
+    return np.minimum(1.0, np.divide(shared, union, out=np.zeros_like(shared), where=good))
+
+
+def _find_solid(rows: NDArray[np.float64]) -> NDArray[np.bool_]:
+    return np.asarray(np.isfinite(rows).all(axis=1) & (rows[:, 3:6] > 0.0).all(axis=1))
 
 
 def _clipping_space() -> NDArray[np.float64]:
@@ -150,130 +177,78 @@ def _check_points(points: ArrayLike) -> NDArray[np.floating]:
 
 
 @kernel
-def _is_solid(box: NDArray[np.float64]) -> bool:
-    for value in box:
-        if not math.isfinite(value):
-            return False
-    return bool(box[3] > 0.0 and box[4] > 0.0 and box[5] > 0.0)
-
-
-@kernel
-def _clip(
-    polygon: NDArray[np.float64],
-    count: int,
-    axis: int,
-    sign: float,
-    limit: float,
-    clipped: NDArray[np.float64],
-) -> int:
-    """Write the part of a convex polygon with sign * coordinate <= limit to `clipped`; return how many corners."""
-    kept = 0
-    for i in range(count):
-        j = i + 1 if i + 1 < count else 0
-        here, there = sign * polygon[i, axis] - limit, sign * polygon[j, axis] - limit
-        if here <= 0.0:
-            clipped[kept, 0], clipped[kept, 1] = polygon[i, 0], polygon[i, 1]
-            kept += 1
-        if (here < 0.0 and there > 0.0) or (here > 0.0 and there < 0.0):
-            share = here / (here - there)
-            other = 1 - axis
-            clipped[kept, axis] = sign * limit  # exactly on the edge, whatever `share` rounds to
-            clipped[kept, other] = polygon[i, other] + share * (polygon[j, other] - polygon[i, other])
-            kept += 1
-    return kept
-
-
-@kernel
 def _intersection_area(a: NDArray[np.float64], b: NDArray[np.float64], space: NDArray[np.float64]) -> float:
-    """Area shared by two footprints (Sutherland-Hodgman).
+    """Area shared by two footprints, which may be a little more than one of them has.
 
-    Worked out in b's own frame, where b's edges are parallel to the axes. `space`: see `_clipping_space`.
+    Worked out in b's own frame, where b's edges are parallel to the axes: a is cut at each of them in turn
+    (Sutherland-Hodgman). One kernel, since several take longer to compile. `space`: see `_clipping_space`.
     """
-    front, back = space[0], space[1]
+    x, y, length, width = a[0] - b[0], a[1] - b[1], a[3], a[4]
+    if math.hypot(x, y) > (math.hypot(length, width) + math.hypot(b[3], b[4])) / 2:
+        return 0.0
     cos, sin = math.cos(b[6]), math.sin(b[6])
-    x, y = a[0] - b[0], a[1] - b[1]
     centre_x, centre_y = x * cos + y * sin, y * cos - x * sin
     cos, sin = math.cos(a[6] - b[6]), math.sin(a[6] - b[6])
     for k in range(4):  # counter-clockwise, as box_corners
-        along = a[3] / 2 if k == 0 or k == 3 else -a[3] / 2
-        across = a[4] / 2 if k < 2 else -a[4] / 2
-        front[k, 0] = centre_x + along * cos - across * sin
-        front[k, 1] = centre_y + along * sin + across * cos
-    count, sign = int(np.int64(4)), 1.0  # a bare 4 would compile `_clip` once more
+        along = length / 2 if k == 0 or k == 3 else -length / 2
+        across = width / 2 if k < 2 else -width / 2
+        space[0, k, 0] = centre_x + along * cos - across * sin
+        space[0, k, 1] = centre_y + along * sin + across * cos
+    count, sign = 4, 1.0
     for cut in range(4):  # right and left of b, then beside it
-        axis = cut // 2
-        count = _clip(front, count, axis, sign, b[3 + axis] / 2, back)
-        front, back, sign = back, front, -sign
-    if count < 3:
-        return 0.0
-    twice = 0.0
+        axis, other, limit, kept = cut // 2, 1 - cut // 2, b[3 + cut // 2] / 2, 0
+        polygon, clipped = space[cut % 2], space[1 - cut % 2]
+        for i in range(count):
+            p, q = polygon[i], polygon[i + 1 if i + 1 < count else 0]
+            here, there = sign * p[axis] - limit, sign * q[axis] - limit
+            if here <= 0.0:
+                clipped[kept, 0], clipped[kept, 1] = p[0], p[1]
+                kept += 1
+            if (here < 0.0 and there > 0.0) or (here > 0.0 and there < 0.0):
+                clipped[kept, axis] = sign * limit  # exactly on the edge, whatever the share rounds to
+                clipped[kept, other] = p[other] + here / (here - there) * (q[other] - p[other])
+                kept += 1
+        count, sign = kept, -sign
+    twice, first = 0.0, space[0, 0]
     for k in range(1, count - 1):  # a fan from the first corner keeps the terms small
-        ux, uy = front[k, 0] - front[0, 0], front[k, 1] - front[0, 1]
-        vx, vy = front[k + 1, 0] - front[0, 0], front[k + 1, 1] - front[0, 1]
-        twice += ux * vy - uy * vx
-    return max(0.0, twice / 2)
+        p, q = space[0, k], space[0, k + 1]
+        twice += (p[0] - first[0]) * (q[1] - first[1]) - (p[1] - first[1]) * (q[0] - first[0])
+    return twice / 2 if twice > 0.0 else 0.0
 
 
 @kernel
-def _overlap(
-    a: NDArray[np.float64],
-    b: NDArray[np.float64],
-    volume: bool,
-    space: NDArray[np.float64],
-) -> float:
-    reach = (math.hypot(a[3], a[4]) + math.hypot(b[3], b[4])) / 2
-    if math.hypot(a[0] - b[0], a[1] - b[1]) > reach:
-        return 0.0
-    size_a, size_b = a[3] * a[4], b[3] * b[4]
-    shared = min(_intersection_area(a, b, space), size_a, size_b)
-    if volume:
-        top = min(a[2] + a[5] / 2, b[2] + b[5] / 2)
-        bottom = max(a[2] - a[5] / 2, b[2] - b[5] / 2)
-        shared *= max(0.0, min(top - bottom, a[5], b[5]))
-        size_a, size_b = size_a * a[5], size_b * b[5]
-    union = size_a + size_b - shared
-    if not 0.0 < union < np.inf:  # sides so small or so large that the product left the range of a double
-        return 0.0
-    return float(min(1.0, shared / union))
-
-
-@kernel
-def _overlap_matrix(
-    a: NDArray[np.float64],
-    b: NDArray[np.float64],
-    volume: bool,
-    space: NDArray[np.float64],
-    result: NDArray[np.float64],
+def _intersect_all(
+    a: NDArray[np.float64], b: NDArray[np.float64], space: NDArray[np.float64], areas: NDArray[np.float64]
 ) -> None:
     for i in range(len(a)):
-        if not _is_solid(a[i]):
-            continue
         for j in range(len(b)):
-            if _is_solid(b[j]):
-                result[i, j] = _overlap(a[i], b[j], volume, space)
+            areas[i, j] = _intersection_area(a[i], b[j], space)
 
 
 @kernel
 def _suppress(
     boxes: NDArray[np.float64],
+    sizes: NDArray[np.float64],
+    reach: NDArray[np.float64],
     labels: NDArray[np.int32],
     threshold: float,
-    reach: NDArray[np.float64],
     space: NDArray[np.float64],
     kept: NDArray[np.bool_],
 ) -> None:
-    """Write which of the boxes, given by descending score, no kept box of their label before them suppresses."""
-    for i in range(len(boxes)):  # half a diagonal, and a little more than rounding can take from it
-        reach[i] = 0.500001 * math.sqrt(boxes[i, 3] * boxes[i, 3] + boxes[i, 4] * boxes[i, 4])
+    """Write which of the boxes, given by descending score, no kept box of their label before them suppresses.
+
+    Boxes farther from each other than the sum of their `reach`, or whose reach is NaN, do not overlap.
+    """
     for i in range(len(boxes)):
-        if not (kept[i] and _is_solid(boxes[i])):
+        if not kept[i]:
             continue
         for j in range(i + 1, len(boxes)):
             x, y, near = boxes[j, 0] - boxes[i, 0], boxes[j, 1] - boxes[i, 1], reach[i] + reach[j]
-            apart = x * x + y * y > near * near  # true of most pairs
-            if apart or not kept[j] or labels[j] != labels[i] or not _is_solid(boxes[j]):
-                continue
-            kept[j] = not _overlap(boxes[i], boxes[j], False, space) > threshold
+            if x * x + y * y <= near * near and kept[j] and labels[j] == labels[i]:  # true of few pairs
+                shared = min(min(_intersection_area(boxes[i], boxes[j], space), sizes[i]), sizes[j])
+                union = sizes[i] + sizes[j] - shared
+                if 0.0 < union < np.inf and shared / union > threshold:  # see `_divide`
+                    kept[j] = False
 
 
 @kernel

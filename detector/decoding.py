@@ -39,9 +39,14 @@ def find_least_logits(score: float, exponents: NDArray[np.float64]) -> NDArray[n
     return np.where(bounds > -_STEEPEST, bounds, -np.inf).astype(np.float32)
 
 
+def bound_rows(grid: PillarGrid) -> NDArray[np.int64]:
+    """Return the first cell of each row, (rows + 3,), with an empty row before the first one and behind the last."""
+    return np.concatenate([[0], grid.row_ptr, grid.row_ptr[-1:]]).astype(np.int64, copy=False)
+
+
 @kernel
 def find_peaks(
-    row_ptr: NDArray[np.int32],
+    bounds: NDArray[np.int64],
     cols: NDArray[np.int32],
     features: NDArray[np.float32],
     least: NDArray[np.float32],
@@ -54,39 +59,35 @@ def find_peaks(
     Between equals the first in row-major order is the peak.
 
     Args:
-        row_ptr, cols: the active cells.
+        bounds, cols: the active cells, see `bound_rows`.
         features: (A, classes + REGRESSION) logits of the classes first.
         least: (classes, 2) bounds of the heat's and the quality's logits below which a cell is no candidate.
         near: (3,) work space.
         cells, labels: (A * classes,) peaks are written here, by cell, then by class.
     """
-    classes, rows, count = len(least), len(row_ptr) - 1, 0
-    for row in range(rows):
+    classes, count = len(least), 0
+    for row in range(len(bounds) - 3):
         for line in range(3):  # the row before, this one, the next: the cell from which on neighbours may be
-            near[line] = row_ptr[min(max(row + line - 1, 0), rows)]
-        for a in range(row_ptr[row], row_ptr[row + 1]):
+            near[line] = bounds[row + line]
+        for a in range(bounds[row + 1], bounds[row + 2]):
             for k in range(classes):
                 logit = features[a, k]
                 if not (logit >= least[k, 0] and features[a, classes + _QUALITY] >= least[k, 1]):
                     continue
                 peak = True
                 for line in range(3):
-                    end = row_ptr[min(row + line, rows)]
+                    end = bounds[row + line + 1]
                     while near[line] < end and cols[near[line]] < cols[a] - 1:
                         near[line] += 1
                     b = near[line]
                     while b < end and cols[b] <= cols[a] + 1:
-                        peak &= not (features[b, k] > logit or (features[b, k] == logit and b < a))
+                        if features[b, k] > logit or (features[b, k] == logit and b < a):
+                            peak = False
                         b += 1
                 if peak:
                     cells[count], labels[count] = a, k
                     count += 1
     return count
-
-
-@kernel
-def _sigmoid(logit: float) -> float:
-    return 1.0 / (1.0 + math.exp(-min(max(logit, -_STEEPEST), _STEEPEST)))
 
 
 @kernel
@@ -112,8 +113,12 @@ def select_best(
     classes, most, count = len(exponents), len(scores), 0
     for n in range(len(cells)):
         cell, label = cells[n], labels[n]
-        heat, quality = _sigmoid(features[cell, label]), _sigmoid(features[cell, classes + _QUALITY])
-        value = np.float32(heat ** exponents[label, 0] * quality ** exponents[label, 1])
+        product = 1.0
+        for part in range(2):  # heat, quality
+            logit = np.float64(features[cell, classes + _QUALITY if part else label])
+            bounded = min(max(logit, -_STEEPEST), _STEEPEST)
+            product *= (1.0 / (1.0 + math.exp(-bounded))) ** exponents[label, part]
+        value = np.float32(product)
         if not value >= score or (count == most and value <= scores[most - 1]):
             continue
         count = min(count + 1, most)
@@ -143,7 +148,7 @@ def _decode_boxes(
         boxes[n, 1] = y_min + (coords[n, 0] + 0.5 + at[1]) * cell
         boxes[n, 2] = at[2]
         for k in range(3, 6):
-            boxes[n, k] = math.exp(min(max(at[k], -3.0), 3.5))
+            boxes[n, k] = math.exp(min(max(np.float64(at[k]), -3.0), 3.5))
         axis = math.atan2(at[6], at[7]) / 2  # within a quarter turn of +x
         if not at[8] > 0:  # the direction bit tells front from back
             axis += math.pi
@@ -187,7 +192,7 @@ def decode(
     room = len(features) * len(classes)
     cells, labels, scores = np.empty(room, np.int32), np.empty(room, np.int32), np.empty(MOST, np.float32)
     least = find_least_logits(score, powers)
-    found = find_peaks(grid.row_ptr, grid.cols, features, least, np.empty(3, np.int64), cells, labels)
+    found = find_peaks(bound_rows(grid), grid.cols, features, least, np.empty(3, np.int64), cells, labels)
     count = select_best(features, powers, np.float32(score), cells[:found], labels[:found], scores)
     cells, labels, scores = cells[:count], labels[:count], scores[:count]
     coords = np.empty((count, 2), np.int32)

@@ -16,6 +16,7 @@ from ..runtime.memory import keep_heap_steady
 from ..runtime.sparse import HAS_FAST_INT8, PillarGrid
 from ..runtime.threads import resolve_threads, thread_budget
 from ..runtime.trace import EncoderRecord, Trace, TraceRecorder
+from .ahead import compile_ahead
 from .checkpoints import (
     PRECISIONS,
     TWIN_SUFFIX,
@@ -200,7 +201,9 @@ def load(
     if precision is not None:
         check_choice("precision", precision, PRECISIONS)
     folder = _choose_folder(find_model(name_or_path), precision)
-    return Detector(load_checkpoint(folder), threads=threads)
+    checkpoint = load_checkpoint(folder)
+    compile_ahead(folder, checkpoint.manifest)
+    return Detector(checkpoint, threads=threads)
 
 
 def _choose_folder(folder: Path, precision: str | None) -> Path:

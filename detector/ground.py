@@ -44,10 +44,15 @@ class GroundMap:
 
     def at(self, xy: NDArray[np.floating]) -> NDArray[np.float32]:
         """Return the ground height [m] at xy (N, 2), bilinear between cell centres, clamped at the border."""
-        places = np.ascontiguousarray(xy, dtype=np.float32)
-        out = np.empty(len(places), np.float32)
-        _interpolate_heights(self.heights, places, out)
-        return out
+        place = (xy[:, ::-1].astype(np.float32).astype(np.float64) + HALF) / CELL - 0.5  # row, column
+        place = np.minimum(np.maximum(place, 0.0), CELLS - 1.0)
+        cell = np.minimum(place.astype(np.intp), CELLS - 2)
+        (a, b), first = (place - cell).T, cell[:, 0] * CELLS + cell[:, 1]
+        lower, lower_next, upper, upper_next = (
+            self.heights.ravel()[first + step] for step in (0, 1, CELLS, CELLS + 1)
+        )
+        low, high = lower * (1 - b) + lower_next * b, upper * (1 - b) + upper_next * b
+        return np.asarray(low * (1 - a) + high * a, np.float32)
 
 
 def split_columns(points: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -70,20 +75,6 @@ def _split_columns(points: NDArray[np.float32], columns: NDArray[np.float32]) ->
         columns[0, n], columns[1, n], columns[2, n] = points[n, 0], points[n, 1], points[n, 2]
 
 
-@kernel
-def _interpolate_heights(
-    heights: NDArray[np.float32], xy: NDArray[np.float32], out: NDArray[np.float32]
-) -> None:
-    for n in range(len(xy)):
-        u = min(max((xy[n, 0] + HALF) / CELL - 0.5, 0.0), CELLS - 1.0)
-        v = min(max((xy[n, 1] + HALF) / CELL - 0.5, 0.0), CELLS - 1.0)
-        i, j = min(int(v), CELLS - 2), min(int(u), CELLS - 2)
-        a, b = v - i, u - j
-        low = heights[i, j] * (1 - b) + heights[i, j + 1] * b
-        high = heights[i + 1, j] * (1 - b) + heights[i + 1, j + 1] * b
-        out[n] = low * (1 - a) + high * a
-
-
 def find_lowest(columns: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the lowest z in each fine cell, (CELLS * FINE)^2 float32; inf where there is no point.
 
@@ -104,28 +95,18 @@ def _find_lowest(columns: NDArray[np.float32], cells: NDArray[np.int32], lowest:
         x, y, z = columns[0, n], columns[1, n], columns[2, n]
         # A comparison with NaN is false, so non-finite points fall out here.
         counts = (abs(x) < _HALF_F32) & (abs(y) < _HALF_F32) & (abs(z) < _ABSURD)
-        i = min(np.int32((y + _HALF_F32) * _FINE_SCALE), most)
-        j = min(np.int32((x + _HALF_F32) * _FINE_SCALE), most)
+        i, j = np.int32((y + _HALF_F32) * _FINE_SCALE), np.int32((x + _HALF_F32) * _FINE_SCALE)
+        i, j = i if i < most else most, j if j < most else most  # `min` takes longer to compile
         cells[n] = i * size + j if counts else nowhere
     part = len(cells) // _STREAMS
     for n in range(part):
         for stream in range(_STREAMS):
             k = stream * part + n
-            cell = np.uint32(cells[k])
-            lowest[cell] = min(lowest[cell], columns[2, k])
+            cell, z = np.uint32(cells[k]), columns[2, k]
+            lowest[cell] = z if z < lowest[cell] else lowest[cell]
     for k in range(_STREAMS * part, len(cells)):
-        cell = np.uint32(cells[k])
-        lowest[cell] = min(lowest[cell], columns[2, k])
-
-
-@kernel
-def _insert(values: NDArray[np.float64], count: int, value: float) -> None:
-    """Put `value` in its place among the first `count` values, which ascend."""
-    k = count
-    while k > 0 and values[k - 1] > value:
-        values[k] = values[k - 1]
-        k -= 1
-    values[k] = value
+        cell, z = np.uint32(cells[k]), columns[2, k]
+        lowest[cell] = z if z < lowest[cell] else lowest[cell]
 
 
 def collect_candidates(lowest: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -134,13 +115,13 @@ def collect_candidates(lowest: NDArray[np.float32]) -> NDArray[np.float32]:
     The quartile forgives a stray return below the ground, and cars and walls that fill part of the cell.
     """
     candidates = np.full((CELLS, CELLS), np.nan, np.float32)
-    _collect_candidates(lowest, np.empty(FINE * FINE), candidates)
+    _collect_candidates(lowest, np.empty(FINE * FINE, np.float32), candidates)
     return candidates
 
 
 @kernel
 def _collect_candidates(
-    lowest: NDArray[np.float32], values: NDArray[np.float64], candidates: NDArray[np.float32]
+    lowest: NDArray[np.float32], values: NDArray[np.float32], candidates: NDArray[np.float32]
 ) -> None:
     for i in range(CELLS):
         for j in range(CELLS):
@@ -149,7 +130,11 @@ def _collect_candidates(
                 for b in range(FINE):
                     z = lowest[i * FINE + a, j * FINE + b]
                     if z < np.inf:
-                        _insert(values, count, z)
+                        k = count
+                        while k > 0 and values[k - 1] > z:
+                            values[k] = values[k - 1]
+                            k -= 1
+                        values[k] = z
                         count += 1
             if count >= 2:
                 candidates[i, j] = values[count // 4]
@@ -161,49 +146,56 @@ def fit_plane(candidates: NDArray[np.float32]) -> NDArray[np.float64]:
     Least squares over the near cells, repeated while cells that stand out above (cars, walls) or below lose
     their vote; zeros where no cell is known.
     """
-    plane = np.zeros(3)
-    _fit_plane(candidates, np.empty((4, CELLS * CELLS)), plane)
+    heights = candidates.ravel()
+    cells = _NEAR_CELLS[~np.isnan(heights[_NEAR_CELLS])]
+    if not len(cells):  # the farther cells only where none is near
+        cells = np.flatnonzero(~np.isnan(heights))
+    if not len(cells):
+        return np.zeros(3)
+    known = np.empty((3, len(cells)))
+    known[:2], known[2] = _CENTRES[:, cells], heights[cells]
+    plane, sums = np.array([_find_quantile(known[2], 0.35), 0.0, 0.0]), np.empty(9)
+    for limit in _STAND_OUT:
+        _sum_votes(known, plane, limit, sums)
+        votes, x, y, z, xx, xy, yy, xz, yz = sums.tolist()
+        if votes < 6:
+            break
+        x_mean, y_mean, z_mean = x / votes, y / votes, z / votes
+        xx, xy, yy = xx - x * x_mean, xy - x * y_mean, yy - y * y_mean
+        xz, yz = xz - x * z_mean, yz - y * z_mean
+        determinant = xx * yy - xy * xy
+        along = (xz * yy - yz * xy) / determinant
+        across = (yz * xx - xz * xy) / determinant
+        plane[:] = z_mean - along * x_mean - across * y_mean, along, across
     return plane
 
 
-@kernel
-def _fit_plane(
-    candidates: NDArray[np.float32], known: NDArray[np.float64], plane: NDArray[np.float64]
-) -> None:
-    count = 0
-    for reach in (_NEAR, 2 * HALF):  # the farther cells only where none is near
-        if count == 0:
-            for i in range(CELLS):
-                for j in range(CELLS):
-                    x, y, z = (j + 0.5) * CELL - HALF, (i + 0.5) * CELL - HALF, candidates[i, j]
-                    if not np.isnan(z) and np.sqrt(x * x + y * y) < reach:
-                        known[0, count], known[1, count], known[2, count] = x, y, z
-                        _insert(known[3], count, z)
-                        count += 1
-    if count == 0:
-        return
-    place = 0.35 * (count - 1)  # a low quantile, between two values
+def _find_quantile(values: NDArray[np.float64], share: float) -> float:
+    ordered, place = np.sort(values), share * (len(values) - 1)
     k = int(place)
-    plane[0] = known[3, k] + (place - k) * (known[3, min(k + 1, count - 1)] - known[3, k])
-    for limit in _STAND_OUT:
-        votes, x_sum, y_sum, z_sum = 0, 0.0, 0.0, 0.0
-        xx, xy, yy, xz, yz = _PLANE_RIDGE, 0.0, _PLANE_RIDGE, 0.0, 0.0
-        for n in range(count):
-            x, y, z = known[0, n], known[1, n], known[2, n]
-            if -1.5 * limit < z - plane[0] - plane[1] * x - plane[2] * y < limit:
-                votes += 1
-                x_sum, y_sum, z_sum = x_sum + x, y_sum + y, z_sum + z
-                xx, xy, yy = xx + x * x, xy + x * y, yy + y * y
-                xz, yz = xz + x * z, yz + y * z
-        if votes < 6:
-            return
-        x_mean, y_mean, z_mean = x_sum / votes, y_sum / votes, z_sum / votes
-        xx, xy, yy = xx - x_sum * x_mean, xy - x_sum * y_mean, yy - y_sum * y_mean
-        xz, yz = xz - x_sum * z_mean, yz - y_sum * z_mean
-        determinant = xx * yy - xy * xy
-        plane[1] = (xz * yy - yz * xy) / determinant
-        plane[2] = (yz * xx - xz * xy) / determinant
-        plane[0] = z_mean - plane[1] * x_mean - plane[2] * y_mean
+    return float(ordered[k] + (place - k) * (ordered[min(k + 1, len(values) - 1)] - ordered[k]))
+
+
+@kernel
+def _sum_votes(
+    known: NDArray[np.float64], plane: NDArray[np.float64], limit: float, sums: NDArray[np.float64]
+) -> None:
+    """Write how many cells lie within `limit` of the plane, and their sums of x, y, z, xx, xy, yy, xz, yz."""
+    for k in range(len(sums)):
+        sums[k] = 0.0
+    sums[4] = sums[6] = _PLANE_RIDGE
+    for n in range(known.shape[1]):
+        x, y, z = known[0, n], known[1, n], known[2, n]
+        if -1.5 * limit < z - plane[0] - plane[1] * x - plane[2] * y < limit:
+            sums[0] += 1.0
+            sums[1] += x
+            sums[2] += y
+            sums[3] += z
+            sums[4] += x * x
+            sums[5] += x * y
+            sums[6] += y * y
+            sums[7] += x * z
+            sums[8] += y * z
 
 
 def _outward_order() -> NDArray[np.int32]:
@@ -215,6 +207,12 @@ def _outward_order() -> NDArray[np.int32]:
 
 
 _ORDER = _outward_order()
+_COORDINATES = (np.arange(CELLS) + 0.5) * CELL - HALF
+_CENTRES = np.stack([np.tile(_COORDINATES, CELLS), np.repeat(_COORDINATES, CELLS)])  # x, y by cell
+_DISTANCES = np.sqrt(_CENTRES[0] * _CENTRES[0] + _CENTRES[1] * _CENTRES[1])
+_NEAR_CELLS = np.flatnonzero(_DISTANCES < _NEAR)
+_CELLS_UNDER_SENSOR = np.flatnonzero(_DISTANCES < _UNDER_SENSOR)
+_FIRST = int(np.count_nonzero(_DISTANCES * _DISTANCES < 3.5 * CELL * CELL))  # the 3 x 3 cells in the middle
 
 
 def _prediction_weights() -> NDArray[np.float64]:
@@ -222,7 +220,8 @@ def _prediction_weights() -> NDArray[np.float64]:
 
     The prediction is a plane through the cells that are known when its turn comes, by least squares, nearer
     cells weighing more; a ridge on the slopes keeps few cells from tilting it. Which cells are known depends on
-    the order alone, so the plane's height in the middle is one weighted sum of their heights.
+    the order alone, so the plane's height in the middle is one weighted sum of their heights. The first cells, in
+    the middle of the map, are predicted otherwise: their weights are zero.
     """
     turn = np.full((CELLS + 2 * _WINDOW,) * 2, CELLS * CELLS)
     turn[_ORDER[:, 0] + _WINDOW, _ORDER[:, 1] + _WINDOW] = np.arange(CELLS * CELLS)
@@ -239,10 +238,16 @@ def _prediction_weights() -> NDArray[np.float64]:
     xy = (weight * x * y).sum(1, keepdims=True)
     tilt = x_mean * (x * yy - y * xy) + y_mean * (y * xx - x * xy)
     weights: NDArray[np.float64] = weight * (1 / total - tilt / (xx * yy - xy * xy))
+    weights[:_FIRST] = 0.0
     return weights
 
 
 _WEIGHTS = _prediction_weights()
+_NEIGHBOURS = tuple(
+    (_WINDOW + a, _WINDOW + b, (2.0 - abs(a)) * (2.0 - abs(b))) for a in (-1, 0, 1) for b in (-1, 0, 1)
+)
+_INSIDE = np.pad(np.ones((CELLS, CELLS)), _WINDOW)
+_SMOOTHING_TOTAL = sum(w * _INSIDE[a : a + CELLS, b : b + CELLS] for a, b, w in _NEIGHBOURS)
 
 
 def grow_map(
@@ -256,52 +261,43 @@ def grow_map(
     Returns:
         The heights (CELLS, CELLS), smoothed, and their median under the sensor.
     """
+    start = np.zeros(CELLS * CELLS)
+    x, y = _CENTRES[:, _ORDER[:_FIRST, 0] * CELLS + _ORDER[:_FIRST, 1]]
+    start[:_FIRST] = plane[0] + plane[1] * x + plane[2] * y
     padded = np.zeros((CELLS + 2 * _WINDOW,) * 2)
-    heights = np.empty((CELLS, CELLS), np.float32)
-    level = _grow_map(candidates, plane, _ORDER, _WEIGHTS, padded, np.empty(CELLS * CELLS), heights)
-    return heights, level
+    _grow_map(candidates, start, _ORDER, _WEIGHTS, padded)
+    heights = _smooth(padded)
+    under = np.sort(heights.ravel()[_CELLS_UNDER_SENSOR])
+    return heights, float(under[len(under) // 2])
 
 
 @kernel
 def _grow_map(
     candidates: NDArray[np.float32],
-    plane: NDArray[np.float64],
+    start: NDArray[np.float64],
     order: NDArray[np.int32],
     weights: NDArray[np.float64],
     padded: NDArray[np.float64],
-    near: NDArray[np.float64],
-    smooth: NDArray[np.float32],
-) -> float:
-    middle = (CELLS - 1) / 2
+) -> None:
     for n in range(len(order)):
         i, j = order[n, 0], order[n, 1]
-        x, y = (j + 0.5) * CELL - HALF, (i + 0.5) * CELL - HALF
-        predicted = plane[0] + plane[1] * x + plane[2] * y
-        if (i - middle) * (i - middle) + (j - middle) * (j - middle) > 3.0:
-            predicted = 0.0
-            for a in range(_WIDTH):
-                across = 0.0  # rows are summed apart, so that they need not wait for each other
-                for b in range(_WIDTH):
-                    across += weights[n, a * _WIDTH + b] * padded[i + a, j + b]
-                predicted += across
+        predicted = start[n]
+        for a in range(_WIDTH):
+            across = 0.0  # rows are summed apart, so that they need not wait for each other
+            for b in range(_WIDTH):
+                across += weights[n, a * _WIDTH + b] * padded[i + a, j + b]
+            predicted += across
         z = candidates[i, j]
         fits = -_FALL < z - predicted < _RISE  # never true of NaN
         padded[i + _WINDOW, j + _WINDOW] = z if fits else np.float32(predicted)
-    count = 0
-    for i in range(CELLS):
-        for j in range(CELLS):
-            total, weight = 0.0, 0.0
-            for a in range(max(i - 1, 0), min(i + 2, CELLS)):
-                for b in range(max(j - 1, 0), min(j + 2, CELLS)):
-                    w = (2.0 - abs(a - i)) * (2.0 - abs(b - j))
-                    total += w * padded[a + _WINDOW, b + _WINDOW]
-                    weight += w
-            smooth[i, j] = total / weight
-            x, y = (j + 0.5) * CELL - HALF, (i + 0.5) * CELL - HALF
-            if np.sqrt(x * x + y * y) < _UNDER_SENSOR:
-                _insert(near, count, smooth[i, j])
-                count += 1
-    return float(near[count // 2])
+
+
+def _smooth(padded: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return each cell's mean with its neighbours, which weigh a half, or a quarter at the corners."""
+    total = np.zeros((CELLS, CELLS))
+    for a, b, weight in _NEIGHBOURS:
+        total += weight * padded[a : a + CELLS, b : b + CELLS]
+    return (total / _SMOOTHING_TOTAL).astype(np.float32)
 
 
 def estimate_ground(points: NDArray[np.float32], *, level: float | None = None) -> GroundMap:

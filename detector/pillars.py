@@ -24,6 +24,7 @@ _PATCHES = CELLS + 1  # per axis: one between two neighbouring ground cells, one
 
 _LOGARITHMS = (np.log(1.0 + np.arange(1024)) / 4.0).astype(np.float32)  # by number of points
 _HALF_PILLAR, _ABSURD = np.float32(0.5), np.float32(100.0)
+_PATCH_ORIGINS = (np.arange(_PATCHES) - 0.5) * CELL - HALF  # [m] of the ground cell before each patch
 _PATCH_SHIFT, _PATCH_SCALE = np.float32(HALF + CELL / 2), np.float32(1 / CELL)
 
 
@@ -135,29 +136,30 @@ def _assign_cells(
         # A comparison with NaN is false, so non-finite points fall out here.
         inside = (x >= x_min) & (x < x_max) & (y >= y_min) & (y < y_max) & (abs(z) < _ABSURD)
         u, v = (x - x_min) * scale, (y - y_min) * scale
-        column, row = min(np.int32(u), last_column), min(np.int32(v), last_row)
+        column, row = np.int32(u), np.int32(v)
+        column = column if column < last_column else last_column  # `min` takes longer to compile
+        row = row if row < last_row else last_row
         cells[n] = row * step + column if inside else np.int32(-1)
         raw[0, n] = u - np.float32(column) - _HALF_PILLAR
         raw[1, n] = v - np.float32(row) - _HALF_PILLAR
-        i = max(min(np.int32((y + _PATCH_SHIFT) * _PATCH_SCALE), last_patch), first_patch)
-        j = max(min(np.int32((x + _PATCH_SHIFT) * _PATCH_SCALE), last_patch), first_patch)
+        i, j = np.int32((y + _PATCH_SHIFT) * _PATCH_SCALE), np.int32((x + _PATCH_SHIFT) * _PATCH_SCALE)
+        i, j = i if i < last_patch else last_patch, j if j < last_patch else last_patch
+        i, j = i if i > first_patch else first_patch, j if j > first_patch else first_patch
         patches[n] = i * patch_step + j
 
 
-@kernel
-def _describe_patches(heights: NDArray[np.float32], surface: NDArray[np.float64]) -> None:
-    """Write the bilinear ground a + b x + (c + d x) y of each patch, (_PATCHES^2, 4), clamped at the border."""
-    for i in range(_PATCHES):
-        for j in range(_PATCHES):
-            low, high = max(i - 1, 0), min(i, CELLS - 1)
-            left, right = max(j - 1, 0), min(j, CELLS - 1)
-            x, y = (j - 0.5) * CELL - HALF, (i - 0.5) * CELL - HALF
-            a = np.float64(heights[low, left])
-            b, c = (heights[low, right] - a) / CELL, (heights[high, left] - a) / CELL
-            d = ((heights[high, right] - np.float64(heights[high, left])) / CELL - b) / CELL
-            k = i * _PATCHES + j
-            surface[k, 0], surface[k, 1] = a - b * x - (c - d * x) * y, b - d * y
-            surface[k, 2], surface[k, 3] = c - d * x, d
+def _describe_patches(heights: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the bilinear ground a + b x + (c + d x) y of each patch, (_PATCHES^2, 4), clamped at the border."""
+    rows = np.concatenate([heights[:1], heights, heights[-1:]]).astype(np.float64)
+    corners = np.concatenate([rows[:, :1], rows, rows[:, -1:]], axis=1)
+    a, slopes = corners[:-1, :-1], (corners[:, 1:] - corners[:, :-1]) / CELL
+    b, c, d = slopes[:-1], (corners[1:, :-1] - a) / CELL, (slopes[1:] - slopes[:-1]) / CELL
+    x, y = _PATCH_ORIGINS, _PATCH_ORIGINS[:, None]
+    surface = np.empty((_PATCHES, _PATCHES, 4))
+    surface[..., 2] = c - d * x
+    surface[..., 0], surface[..., 1] = a - b * x - surface[..., 2] * y, b - d * y
+    surface[..., 3] = d
+    return surface.reshape(-1, 4)
 
 
 @kernel
@@ -293,8 +295,7 @@ def pillarise(points: NDArray[np.float32], ground: GroundMap, geometry: PillarGe
     cells, patches = np.empty(total, np.int32), np.empty(total, np.int32)
     bounds = np.array([g.x_min, g.y_min, g.x_max, g.y_max, 1.0 / g.size], np.float32)
     _assign_cells(columns, bounds, rows, width, cells, patches, raw)
-    surface = np.empty((_PATCHES * _PATCHES, 4))
-    _describe_patches(ground.heights, surface)
+    surface = _describe_patches(ground.heights)
     counts = np.zeros(-(-rows * width // _BLOCK) * _BLOCK, np.int32)
     z_min, z_max = float(np.float32(g.z_min)), float(np.float32(g.z_max))
     _count_points(columns, patches, surface, z_min, z_max, cells, raw[2], counts)

@@ -11,7 +11,9 @@ from ..runtime.errors import UsageError
 from ..runtime.jit import kernel, parallel_kernel, prange
 from ..runtime.sparse import PillarGrid
 
-_DIGIT_BITS = 8
+Keys = NDArray[np.uint32] | NDArray[np.uint64]
+
+_DIGIT_BITS = 10  # of the radix selection, which begins at the highest bit that any key has
 _PILLARS_PER_TASK = 256  # that one parallel iteration measures; large enough to hide its start-up
 _LANES = 8  # sums of squares kept apart, so that the additions run beside each other
 
@@ -44,11 +46,13 @@ def prune(grid: PillarGrid, count: int) -> PillarGrid:
         raise UsageError(f"count must be 0 or more pillars, got {count}")
     if count >= len(grid):
         return grid
-    measure = _sum_squares_u8 if grid.features.dtype == np.uint8 else _sum_squares
-    # The bits of floats that are not negative order as the floats do.
-    keys = measure(grid.features).view(np.uint64)
+    keys: Keys
+    if grid.features.dtype == np.uint8:
+        keys = _sum_squares_u8(grid.features)
+    else:  # the bits of floats that are not negative order as the floats do
+        keys = _sum_squares(grid.features).view(np.uint64)
     row_ptr, ranks = _select_largest(keys, grid.row_ptr, count)
-    return PillarGrid.assemble(row_ptr, grid.cols[ranks], grid.features[ranks], grid.shape)
+    return PillarGrid.assemble(row_ptr, grid.cols.take(ranks), grid.features.take(ranks, axis=0), grid.shape)
 
 
 @parallel_kernel
@@ -76,22 +80,23 @@ def _sum_squares(features: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 @parallel_kernel
-def _sum_squares_u8(features: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Return (P) float64 sums of squares, exact."""
+def _sum_squares_u8(features: NDArray[np.uint8]) -> NDArray[np.uint32]:
+    """Return (P) uint32 sums of squares, exact up to 66,051 channels."""
     pillars, channels = features.shape
-    norms = np.empty(pillars, np.float64)
-    for p in prange(pillars):
-        total = np.int64(0)
-        for channel in range(channels):
-            value = np.int64(features[p, channel])
-            total += value * value
-        norms[p] = np.float64(total)
+    norms = np.empty(pillars, np.uint32)
+    for task in prange((pillars + _PILLARS_PER_TASK - 1) // _PILLARS_PER_TASK):
+        for p in range(task * _PILLARS_PER_TASK, min(pillars, (task + 1) * _PILLARS_PER_TASK)):
+            total = np.uint32(0)
+            for channel in range(channels):
+                value = np.int64(features[p, channel])
+                total = np.uint32(total + value * value)
+            norms[p] = total
     return norms
 
 
 @kernel
 def _select_largest(
-    keys: NDArray[np.uint64], row_ptr: NDArray[np.int32], count: int
+    keys: Keys, row_ptr: NDArray[np.int32], count: int
 ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
     """Return row_ptr and the ascending ranks of the `count` < P largest keys: radix selection, O(P)."""
     threshold, tied = _find_threshold(keys, count)
@@ -109,31 +114,28 @@ def _select_largest(
 
 
 @kernel
-def _find_threshold(keys: NDArray[np.uint64], count: int) -> tuple[np.uint64, int]:
+def _find_threshold(keys: Keys, count: int) -> tuple[np.uint64, int]:
     """Return the `count`-th largest key, and how many keys equal to it are wanted at most."""
     if count == 0:
         return np.uint64(0xFFFFFFFFFFFFFFFF), 0
-    rivals, size, left = (
-        keys.copy(),
-        keys.size,
-        count,
-    )  # the threshold is the `left`-th largest of rivals[:size]
+    rivals, size = keys.copy(), keys.size
+    left = count  # the threshold is the `left`-th largest of rivals[:size]
     low = np.uint64((1 << _DIGIT_BITS) - 1)
-    for step in range(64 // _DIGIT_BITS):
-        shift = np.uint64(64 - _DIGIT_BITS * (step + 1))
+    highest, shift = np.uint64(keys.max()), np.uint64(0)
+    while highest >> shift > low:
+        shift += np.uint64(1)
+    while True:
         counts = np.zeros(1 << _DIGIT_BITS, np.int64)
         for i in range(size):
-            counts[np.int64((rivals[i] >> shift) & low)] += 1
-        digit = (1 << _DIGIT_BITS) - 1
+            counts[(np.uint64(rivals[i]) >> shift) & low] += 1
+        digit = low
         while counts[digit] < left:
             left -= counts[digit]
-            digit -= 1
-        if counts[digit] == size:
-            continue
+            digit -= np.uint64(1)
         first, size = size, 0
         for i in range(first):
             rivals[size] = rivals[i]
-            size += np.int64((rivals[i] >> shift) & low) == digit
-        if size == left:
-            break
-    return rivals[:size].min(), left
+            size += (np.uint64(rivals[i]) >> shift) & low == digit
+        if size == left or shift == 0:
+            return np.uint64(rivals[:size].min()), left
+        shift -= min(shift, np.uint64(_DIGIT_BITS))

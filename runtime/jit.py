@@ -35,6 +35,12 @@ _OPTIONS: dict[str, Any] = {
 _CALLBACK_OPTIONS: dict[str, Any] = {"error_model": "numpy", "fastmath": False}
 _callbacks: list[Any] = []  # their code goes when they go
 
+# A kernel that makes no arrays of its own needs no counting of references to them: it is compiled and called faster
+# without. What makes arrays is known by these names; a kernel that did so by another one would not compile.
+_ALLOCATING = frozenset(
+    {"array", "arange", "copy", "empty", "empty_like", "full", "ones", "sort", "zeros", "zeros_like"}
+)
+
 # Only `prange` runs in parallel: each other loop that Numba would make parallel by itself is compiled twice.
 _PARALLEL = {
     "prange": True,
@@ -79,7 +85,12 @@ def compile_callback(function: Callable[..., int]) -> int:
 
 
 def _compile(function: F, *, parallel: Any) -> F:
-    dispatcher: Any = numba.njit(parallel=parallel, **_OPTIONS)(function)
+    options = {
+        **_OPTIONS,
+        "parallel": parallel,
+        "_nrt": not _ALLOCATING.isdisjoint(function.__code__.co_names),
+    }
+    dispatcher: Any = numba.njit(**options)(function)
     # With NUMBA_DISABLE_JIT the function comes back; a function typed in has no file whose edits could be seen.
     if dispatcher is not function and Path(function.__code__.co_filename).is_file():
         dispatcher._cache = KernelCache(function, STORE)

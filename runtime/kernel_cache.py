@@ -113,6 +113,15 @@ class KernelStore:
             sizes = [entry.stat().st_size for entry in self.folder.glob(f"*{_SUFFIX}")]
         return CacheReport(self.folder, len(sizes), sum(sizes), problem)
 
+    def is_waiting(self) -> bool:
+        """Return whether no kernel is there yet, though kernels can be written."""
+        try:
+            if self.folder is None or any(self.folder.glob(f"*{_SUFFIX}")):
+                return False
+        except OSError:
+            return False
+        return not self.report().problem
+
     def _write(self, name: str, data: bytes) -> None:
         if self.root is None or self.folder is None:
             return

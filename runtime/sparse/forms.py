@@ -98,5 +98,7 @@ ARCHITECTURE = llvm.get_default_triple().split("-")[0]
 _FEATURES = find_usable_features()
 FLOAT_FORM = choose_float_form(ARCHITECTURE, _FEATURES)
 INTEGER_FORM = choose_integer_form(ARCHITECTURE, _FEATURES)
+VECTOR_INTEGER_FORM = choose_integer_form(ARCHITECTURE, _FEATURES - {"amx-int8"})
+"""The integer form of the vector unit; INTEGER_FORM itself where that is not the one of the tile unit."""
 HAS_FAST_INT8 = INTEGER_FORM.dot in ("tiles", "vpdpbusd", "usdot")
 """Whether the integer form multiplies four channels per lane and instruction, four times the float32 rate."""

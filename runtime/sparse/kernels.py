@@ -11,12 +11,12 @@ import numpy.typing as npt
 from llvmlite import ir
 
 from ..jit import kernel, numba, parallel_kernel, prange
-from .forms import FLOAT_FORM, INTEGER_FORM
+from .forms import FLOAT_FORM, VECTOR_INTEGER_FORM
 from .job import Bytes, Job
 from .microkernel import ARGUMENTS, Finish, MicroKernelWriter, copy_bytes
 from .plan import Int32, Int64
 from .rules import Rulebook
-from .tiles import convolve_by_tiles, count_room
+from .tiles import STEP_FIELDS, convolve_by_tiles, count_room
 from .weights import PackedWeight
 
 Features = npt.NDArray[Any]
@@ -107,7 +107,7 @@ def convolve(inputs: Sequence[Features], rulebook: Rulebook, operation: Operatio
     if weight.form.dot == "tiles":
         steps = int(tap_table[:, 2].sum()) // 16
         rooms = np.empty((len(task_ptr), count_room(steps)), np.uint8)
-        programs = np.empty((len(task_ptr), 2, steps), np.int64)
+        programs = np.empty((len(task_ptr), steps, STEP_FIELDS), np.int64)
         _convolve_tile_tasks(job, task_ptr, rooms, programs)
     else:
         widest = 4 * int(weight.panel_ptr[1])  # bytes of the widest panel
@@ -149,7 +149,7 @@ def _emit_block(typing_context: Any, bias: Any, width: Any, arguments: Any) -> A
     The type of the bias (float32 or int32) decides the form, the panel's width in channels which of the form's
     micro-kernels runs; `arguments` are ARGUMENTS.
     """
-    form = FLOAT_FORM if bias.dtype == numba.types.float32 else INTEGER_FORM
+    form = FLOAT_FORM if bias.dtype == numba.types.float32 else VECTOR_INTEGER_FORM
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         parts = [builder.extract_value(values[2], i) for i in range(len(ARGUMENTS))]

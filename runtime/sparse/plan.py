@@ -15,6 +15,7 @@ Masks = npt.NDArray[np.uint64]
 
 _BLOCKS_PER_TASK = 64  # blocks that share one pass over a weight panel while it is in the L2 cache
 _DIGIT_BITS = 11  # of the radix sort: a 3 × 3 or 2 × 2 mask is sorted in one pass
+_PARTS = 4  # of the rows, sorted side by side
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,10 +53,10 @@ def plan_blocks(masks: Masks, taps: int, rows_per_block: int) -> BlockPlan:
     blocks = -(-masks.size // rows_per_block)
     size = blocks * rows_per_block
     rows, other = np.empty((2, size), np.int32)
-    starts = np.empty((1 << _DIGIT_BITS) + 1, np.int32)
+    places = np.empty((1 << min(taps, _DIGIT_BITS), _PARTS), np.int32)
     for low_bit in range(0, taps, _DIGIT_BITS):
         rows, other = other, rows
-        _sort_by_digit(masks, low_bit, starts[: (1 << min(taps - low_bit, _DIGIT_BITS)) + 1], other, rows)
+        _sort_by_digit(masks, low_bit, places[: 1 << min(taps - low_bit, _DIGIT_BITS)], other, rows)
     rows = rows.reshape(blocks, rows_per_block)
     block_masks, work_ptr = np.empty(blocks, np.uint64), np.empty(blocks + 1, np.int64)
     _unite_masks(masks, rows, block_masks, work_ptr)
@@ -78,24 +79,37 @@ def plan_children(children: Int32, rows_per_block: int) -> BlockPlan:
 
 
 @kernel
-def _sort_by_digit(masks: Masks, low_bit: int, starts: Int32, rows: Int32, ordered: Int32) -> None:
-    """Order rows by one digit of their masks (stable); for the first digit `rows` need not be filled."""
-    count = masks.size
-    shift = np.uint64(low_bit)
-    digit_mask = np.uint64(starts.size - 2)
-    for value in range(starts.size):
-        starts[value] = 0
-    for i in range(count):
-        starts[np.int64((masks[i] >> shift) & digit_mask) + 1] += 1
-    for value in range(1, starts.size):
-        starts[value] += starts[value - 1]
-    for i in range(count):
-        row = rows[i] if low_bit > 0 else i
-        digit = np.int64((masks[row] >> shift) & digit_mask)
-        ordered[starts[digit]] = row
-        starts[digit] += 1
-    for i in range(count, ordered.size):
-        ordered[i] = ordered[count - 1]
+def _sort_by_digit(masks: Masks, low_bit: int, places: Int32, rows: Int32, ordered: Int32) -> None:
+    """Order rows by one digit of their masks (stable); for the first digit `rows` need not be filled.
+
+    Most masks are the same, so that counting or placing a row waits for the one before it. Hence the rows are cut
+    into _PARTS that are worked on side by side, each with its own column of `places` (digits, _PARTS).
+    """
+    count, shift, digit_mask = np.uint64(masks.size), np.uint64(low_bit), np.uint64(places.shape[0] - 1)
+    share = (count + np.uint64(_PARTS - 1)) // np.uint64(_PARTS)
+    places[:] = 0
+    for i in range(share):  # unsigned indices are not checked for being negative
+        for part in range(_PARTS):
+            at = i + share * np.uint64(part)
+            if at < count:
+                row = np.uint64(rows[at]) if low_bit > 0 else at
+                places[(masks[row] >> shift) & digit_mask, part] += 1
+    place = 0
+    for digit in range(places.shape[0]):
+        for part in range(_PARTS):
+            found = places[digit, part]
+            places[digit, part] = place
+            place += found
+    for i in range(share):
+        for part in range(_PARTS):
+            at = i + share * np.uint64(part)
+            if at < count:
+                row = np.uint64(rows[at]) if low_bit > 0 else at
+                digit = (masks[row] >> shift) & digit_mask
+                ordered[places[digit, part]] = row
+                places[digit, part] += 1
+    for i in range(masks.size, ordered.size):
+        ordered[i] = ordered[masks.size - 1]
 
 
 @kernel

@@ -18,7 +18,6 @@ from .sites import (
     ActiveSet,
     find_neighbours,
     find_reached_sites,
-    join_neighbours,
     list_children,
     rank_inputs,
     unite,
@@ -168,9 +167,7 @@ def build_rules(
     if kernel == 1:
         neighbours, masks = rank_inputs(united, inputs, in_shape[1])
     else:
-        neighbours, masks = find_neighbours(united, in_shape[1], active, kernel, stride, pad)
-        if len(inputs) > 1:
-            neighbours, masks = join_neighbours(neighbours, rank_inputs(united, inputs, in_shape[1])[0])
+        neighbours, masks = find_neighbours(inputs, in_shape[1], active, kernel, stride, pad)
     return Rulebook(
         kind, kernel, stride, inputs, in_shape, active.row_ptr, active.cols, shape, neighbours, masks, None
     )

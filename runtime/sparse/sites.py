@@ -129,15 +129,17 @@ def _list_reached(
 
 
 def find_neighbours(
-    active: ActiveSet, width: int, outputs: ActiveSet, kernel: int, stride: int, pad: int
+    inputs: tuple[ActiveSet, ...], width: int, outputs: ActiveSet, kernel: int, stride: int, pad: int
 ) -> tuple[Int32, Masks]:
-    """Return (P_out, kernel²) input ranks, -1 where inactive, and the masks of taps (P_out)."""
-    neighbours = np.empty((outputs.cols.size, kernel * kernel), np.int32)
-    masks = np.empty(outputs.cols.size, np.uint64)
-    lines = np.full((kernel, width + kernel + stride), -1, np.int32)
-    line_rows = np.full(kernel, -1, np.int64)
-    sites = active.row_ptr, active.cols, outputs.row_ptr, outputs.cols
-    _look_up_windows(*sites, kernel, stride, pad, lines, line_rows, neighbours, masks)
+    """Return (P_out, inputs · kernel²) input ranks, -1 where inactive, and the masks of taps (P_out)."""
+    taps = kernel * kernel
+    neighbours = np.empty((outputs.cols.size, len(inputs) * taps), np.int32)
+    masks = np.zeros(outputs.cols.size, np.uint64)
+    lines = np.empty((kernel, width + kernel + stride), np.int32)
+    for index, part in enumerate(inputs):
+        lines.fill(-1)
+        sites = part.row_ptr, part.cols, outputs.row_ptr, outputs.cols
+        _look_up_windows(*sites, kernel, stride, pad, lines, index * taps, neighbours, masks)
     return neighbours, masks
 
 
@@ -151,12 +153,13 @@ def _look_up_windows(
     stride: int,
     pad: int,
     lines: Int32,
-    line_rows: npt.NDArray[np.int64],
+    first_tap: int,
     neighbours: Int32,
     masks: Masks,
 ) -> None:
-    """Fill in neighbours and masks from rolling line buffers: lines[row % kernel, col + pad] = rank."""
+    """Fill in neighbours and masks of one input's taps from line buffers: lines[row % kernel, col + pad] = rank."""
     height = row_ptr.size - 1
+    line_rows = np.full(kernel, -1, np.int64)
     for out_row in range(out_row_ptr.size - 1):
         first, last = out_row_ptr[out_row], out_row_ptr[out_row + 1]
         if first == last:
@@ -174,32 +177,30 @@ def _look_up_windows(
                     for rank in range(row_ptr[row], row_ptr[row + 1]):
                         line[cols[rank] + pad] = rank
         if kernel == 3:  # unrolled: nearly all layers
-            top_slot = (top + kernel) % kernel
-            above, level, below = lines[top_slot], lines[(top_slot + 1) % 3], lines[(top_slot + 2) % 3]
+            slot = (top + kernel) % kernel
+            above, level, below = lines[slot], lines[(slot + 1) % 3], lines[(slot + 2) % 3]
             for o in range(first, last):
-                col = stride * out_cols[o]
-                mask = np.uint64(0)
-                shift = np.uint64(0)
-                tap = 0
-                for line in (above, level, below):
-                    a, b, c = line[col], line[col + 1], line[col + 2]
-                    neighbours[o, tap] = a
-                    neighbours[o, tap + 1] = b
-                    neighbours[o, tap + 2] = c
-                    found = np.uint64(a >= 0) | np.uint64(b >= 0) << np.uint64(1)
-                    mask |= (found | np.uint64(c >= 0) << np.uint64(2)) << shift
-                    shift += np.uint64(3)
-                    tap += 3
-                masks[o] = mask
+                col = np.uint64(stride * out_cols[o])
+                found = _look_up_three(above, col, neighbours, o, first_tap)
+                found |= _look_up_three(level, col, neighbours, o, first_tap + 3) << np.uint64(3)
+                found |= _look_up_three(below, col, neighbours, o, first_tap + 6) << np.uint64(6)
+                masks[o] |= found << np.uint64(first_tap)
         else:
             for o in range(first, last):
-                mask = np.uint64(0)
                 for tap in range(kernel * kernel):
                     line = lines[(top + tap // kernel + kernel) % kernel]
                     rank = line[stride * out_cols[o] + tap % kernel]
-                    neighbours[o, tap] = rank
-                    mask |= np.uint64(rank >= 0) << np.uint64(tap)
-                masks[o] = mask
+                    neighbours[o, first_tap + tap] = rank
+                    masks[o] |= np.uint64(rank >= 0) << np.uint64(first_tap + tap)
+
+
+@kernel
+def _look_up_three(line: Int32, col: np.uint64, neighbours: Int32, output: int, tap: int) -> np.uint64:
+    """Fill in three taps in a row; return their bits. Unsigned indices are not checked for being negative."""
+    row, first, one, two = np.uint64(output), np.uint64(tap), np.uint64(1), np.uint64(2)
+    a, b, c = line[col], line[col + one], line[col + two]
+    neighbours[row, first], neighbours[row, first + one], neighbours[row, first + two] = a, b, c
+    return np.uint64(a >= 0) | np.uint64(b >= 0) << one | np.uint64(c >= 0) << two
 
 
 def list_children(active: ActiveSet, stride: int) -> tuple[ActiveSet, Int32, Int32]:
@@ -303,6 +304,10 @@ def rank_inputs(united: ActiveSet, inputs: tuple[ActiveSet, ...], width: int) ->
     masks = np.zeros(united.cols.size, np.uint64)
     line = np.empty(width, np.int32)
     for column, part in enumerate(inputs):
+        if part.matches(united.row_ptr, united.cols):
+            ranks[:, column] = np.arange(united.cols.size)
+            masks |= np.uint64(1 << column)
+            continue
         _mark_ranks(united.row_ptr, united.cols, part.row_ptr, part.cols, column, line, ranks, masks)
     return ranks, masks
 
@@ -329,35 +334,3 @@ def _mark_ranks(
             rank = line[part_cols[part]]
             ranks[rank, column] = part
             masks[rank] |= bit
-
-
-def join_neighbours(neighbours: Int32, ranks: Int32) -> tuple[Int32, Masks]:
-    """Replace ranks in the union by ranks in each input.
-
-    Args:
-        neighbours: (P_out, taps) int32, ranks in the union of the inputs' active sets, or -1.
-        ranks: (P, inputs) int32, rank in each input of every pillar of the union, or -1.
-
-    Returns:
-        (P_out, inputs · taps) int32 ranks and (P_out) masks.
-    """
-    joint = np.empty((neighbours.shape[0], neighbours.shape[1] * ranks.shape[1]), np.int32)
-    masks = np.empty(neighbours.shape[0], np.uint64)
-    _join(neighbours, ranks, joint, masks)
-    return joint, masks
-
-
-@kernel
-def _join(neighbours: Int32, ranks: Int32, joint: Int32, masks: Masks) -> None:
-    """Fill in joint neighbours and masks."""
-    outputs, taps = neighbours.shape
-    inputs = ranks.shape[1]
-    for o in range(outputs):
-        mask = np.uint64(0)
-        for tap in range(taps):
-            united = neighbours[o, tap]
-            for i in range(inputs):
-                rank = ranks[united, i] if united >= 0 else -1
-                joint[o, i * taps + tap] = rank
-                mask |= np.uint64(rank >= 0) << np.uint64(i * taps + tap)
-        masks[o] = mask

@@ -2,11 +2,12 @@
 
 A tile register holds 16 rows of 64 bytes. The loop nest over one block of 32 output rows:
 
-    for tap in the block's mask, for each 64 of its input channels:      one step
-        gathered[step][r] = those channels of the row under that tap, or zeros      (32 rows of 64 bytes)
     for panel of 32 output channels:
         sums (4 tiles, 32 × 32 int32) = bias
-        for step: load 2 tiles of gathered rows and 2 of weights, 4 × multiply        (tdpbusd: uint8 × int8)
+        for tap in the block's mask, for each 64 of its input channels:      one step
+            for the first panel, one step ahead:
+                gathered[step][r] = those channels of the row under that tap, or zeros      (32 rows of 64 bytes)
+            load 2 tiles of gathered rows and 2 of weights, 4 × multiply        (tdpbusd: uint8 × int8)
         store the sums, finish them row by row as the other forms do
 
 Rows must be gathered here, since a tile is loaded from rows at one distance; it is done once for all panels.
@@ -22,14 +23,18 @@ from llvmlite import ir
 
 from ..jit import kernel, numba
 from .job import Bytes, Job
-from .microkernel import INTEGER_FINISHES, Finish, copy_bytes, write_transform
+from .microkernel import INTEGER_FINISHES, Finish, write_transform
 from .plan import Int64
 
 ROWS = 32  # output rows and channels of a block and panel
 STEP_BYTES = ROWS * 64  # of gathered rows per step
+STEP_FIELDS = (
+    5  # int64 per step: column of its ranks, address of input row 0, bytes per row, bytes read, weights
+)
 
+_COLUMN, _START, _ROW_BYTES, _SIZE, _WEIGHTS = range(STEP_FIELDS)
+_RING = 4  # steps kept gathered where one panel reads them; few stay in the L1 cache
 _REQUANTISE = int(Finish.REQUANTISE)
-_STEP_WORDS = 16
 _SUMS_BYTES = 4 * ROWS * ROWS
 _TILE_BYTES = 1024
 _SUM_TILES, _ROW_TILES, _WEIGHT_TILES = (0, 1, 2, 3), (4, 5), (6, 7)
@@ -86,6 +91,7 @@ def _define(arguments: int, write: Callable[[_TileBuilder, Any], None]) -> Any:
         lambda typing_context, a, b: (signature, generate),
         lambda typing_context, a, b, c: (signature, generate),
         lambda typing_context, a, b, c, d: (signature, generate),
+        lambda typing_context, a, b, c, d, e: (signature, generate),
     )
     return numba.extending.intrinsic(emitters[arguments])
 
@@ -125,16 +131,7 @@ def _write_sums(tiles: _TileBuilder, values: Any) -> None:
 
 
 def _write_line(tiles: _TileBuilder, values: Any) -> None:
-    """Copy 64 bytes: to an address, from an address."""
-    line = ir.VectorType(tiles.i8, 64)
-    target, source = (tiles.builder.inttoptr(value, line.as_pointer()) for value in values)
-    value = tiles.builder.load(source)
-    value.align = 1
-    tiles.builder.store(value, target).align = 64
-
-
-def _write_part(tiles: _TileBuilder, values: Any) -> None:
-    """Copy fewer than 64 bytes: to an address, from an address, how many; the rest of the 64 becomes zero."""
+    """Copy up to 64 bytes: to an address, from an address, how many; the rest of the 64 becomes zero."""
     builder, line = tiles.builder, ir.VectorType(tiles.i8, 64)
     target, source = (builder.inttoptr(value, line.as_pointer()) for value in values[:2])
     bits = builder.lshr(tiles.number(-1), builder.sub(tiles.number(64), values[2]))
@@ -149,10 +146,11 @@ def _write_part(tiles: _TileBuilder, values: Any) -> None:
 
 
 def _write_row(tiles: _TileBuilder, values: Any) -> None:
-    """Finish a row: the address of its sums, of the scale, where to store it, and the finish."""
-    sums, scale, output, finish = values
+    """Finish a row: the address of its sums, of the scale, where to store it, the finish and how many channels."""
+    sums, scale, output, finish, channels = values
     builder, lanes = tiles.builder, 16
     integers, floats = ir.VectorType(tiles.i32, lanes), ir.VectorType(ir.FloatType(), lanes)
+    inside = builder.lshr(tiles.number(-1), builder.sub(tiles.number(64), channels))
     done = builder.append_basic_block("row_done")
     otherwise = builder.append_basic_block("row_none")
     choice = builder.switch(finish, otherwise)
@@ -168,9 +166,21 @@ def _write_row(tiles: _TileBuilder, values: Any) -> None:
             factor = _load(builder, floats, tiles.address(scale, offset))
             result = write_transform(builder, value, factor, kind)
             place = tiles.address(output, offset // 4 if kind is Finish.REQUANTISE else offset)
-            builder.store(result, builder.bitcast(place, result.type.as_pointer())).align = 1
+            bits = builder.trunc(builder.lshr(inside, tiles.number(lanes * half)), ir.IntType(lanes))
+            _store_masked(builder, result, builder.bitcast(place, result.type.as_pointer()), bits)
         builder.branch(done)
     builder.position_at_end(done)
+
+
+def _store_masked(builder: ir.IRBuilder, value: Any, pointer: Any, bits: Any) -> None:
+    """Store the elements of a vector whose bit is set."""
+    count, item = value.type.count, value.type.element
+    mask = builder.bitcast(bits, ir.VectorType(ir.IntType(1), count))
+    label = f"i{item.width}" if isinstance(item, ir.IntType) else "f32"
+    name, alignment = f"llvm.masked.store.v{count}{label}.p0", ir.IntType(32)
+    signature = ir.FunctionType(ir.VoidType(), [value.type, pointer.type, alignment, mask.type])
+    store = builder.module.globals.get(name) or ir.Function(builder.module, signature, name)
+    builder.call(store, [value, pointer, ir.Constant(alignment, 1), mask])
 
 
 def _load(builder: ir.IRBuilder, kind: Any, pointer: Any) -> Any:
@@ -184,9 +194,8 @@ _close_tiles = _define(0, _write_close)
 _start_sums = _define(1, _write_start)
 _add_step = _define(2, _write_step)
 _store_sums = _define(1, _write_sums)
-_copy_line = _define(2, _write_line)
-_copy_part = _define(3, _write_part)
-_finish_row = _define(4, _write_row)
+_copy_line = _define(3, _write_line)
+_finish_row = _define(5, _write_row)
 
 
 @kernel
@@ -195,39 +204,41 @@ def convolve_by_tiles(job: Job, first_block: int, last_block: int, room: Bytes, 
 
     Args:
         room: for the gathered rows of all steps of a block and the sums of two panels, see `count_room`.
-        program: (2, steps) int64 room for the block's taps and the offset of each step's weights.
+        program: (steps, STEP_FIELDS) int64 room for what each step of a block reads.
     """
     gathered = (room.ctypes.data + 63) // 64 * 64
-    sums = gathered + STEP_BYTES * program.shape[1]
+    sums = gathered + STEP_BYTES * program.shape[0]
     row_bytes = job.output.shape[1]
     item = 1 if job.finish == _REQUANTISE else 4  # bytes per output channel
     channel_bytes = job.panels.size // job.panel_ptr[job.panel_ptr.size - 1]
     count = job.panel_ptr.size - 1
+    slots = _RING if count == 1 else program.shape[0]
     _open_tiles(_CONFIGURATION.ctypes.data)
     for block in range(first_block, last_block):
-        steps = _gather_rows(job, block, gathered, program)
+        steps = _list_steps(job, block, program)
         turns = max(steps, 1)
+        ready = 0  # steps that are gathered
         for panel in range(count + 1):
-            # The rows of the panel before are finished between the steps of this one, which leave the vector
-            # unit idle; the last turn has no steps.
+            # Between the steps of this panel, which leave the vector unit idle, the next step is gathered and the
+            # rows of the panel before are finished; the last turn has no steps.
             weights = job.panels.ctypes.data + job.panel_ptr[panel] * channel_bytes
             if panel < count:
                 _start_sums(job.bias.ctypes.data + 4 * job.panel_ptr[panel])
             first = job.panel_ptr[max(panel - 1, 0)]
             before = sums + _SUMS_BYTES * ((panel + 1) & 1)
-            inside = min(item * ROWS, row_bytes - item * first)
+            inside = min(ROWS, row_bytes // item - first)  # channels of the panel before
             r = 0 if panel > 0 else ROWS
             for step in range(turns):
+                while ready < min(step + 2, steps):
+                    _gather_step(job, block, program[ready], gathered + STEP_BYTES * (ready % slots))
+                    ready += 1
                 if panel < count and step < steps:
-                    _add_step(gathered + STEP_BYTES * step, weights + 4 * ROWS * program[1, step])
+                    offset = program[step, _WEIGHTS]
+                    _add_step(gathered + STEP_BYTES * (step % slots), weights + 4 * ROWS * offset)
                 while r * turns < ROWS * (step + 1):
                     row_sums = before + 4 * ROWS * r
                     place = job.output.ctypes.data + job.rows[block, r] * row_bytes + item * first
-                    if inside == item * ROWS:
-                        _finish_row(row_sums, job.scale.ctypes.data + 4 * first, place, job.finish)
-                    else:  # a panel that sticks out beyond Cout is finished where its sums are
-                        _finish_row(row_sums, job.scale.ctypes.data + 4 * first, row_sums, job.finish)
-                        copy_bytes(place, row_sums, inside)
+                    _finish_row(row_sums, job.scale.ctypes.data + 4 * first, place, job.finish, inside)
                     r += 1
             if panel < count:
                 _store_sums(sums + _SUMS_BYTES * (panel & 1))
@@ -235,31 +246,27 @@ def convolve_by_tiles(job: Job, first_block: int, last_block: int, room: Bytes, 
 
 
 @kernel
-def _gather_rows(job: Job, block: int, gathered: int, program: Int64) -> int:
-    """Copy the input rows of a block to `gathered`, step by step; write its program, return the number of steps."""
-    taps = 0
+def _list_steps(job: Job, block: int, program: Int64) -> int:
+    """Write what each step of a block reads, in STEP_FIELDS; return their number."""
     steps = 0
     for tap in range(job.tap_table.shape[0]):
         if (job.masks[block] >> np.uint64(tap)) & np.uint64(1):
-            program[0, taps] = tap
-            taps += 1
-            for word in range(0, job.tap_table[tap, 2], _STEP_WORDS):
-                program[1, steps] = job.tap_table[tap, 3] + word
+            row_bytes = job.tap_table[tap, 1]
+            for offset in range(0, row_bytes, 64):
+                program[steps, _COLUMN] = tap if job.source_step else 0
+                program[steps, _START] = job.tap_table[tap, 0] + offset
+                program[steps, _ROW_BYTES] = row_bytes
+                program[steps, _SIZE] = min(row_bytes - offset, 64)
+                program[steps, _WEIGHTS] = job.tap_table[tap, 3] + offset // 4
                 steps += 1
-    zeros = np.int64(job.zero_row.ctypes.data)
-    for r in range(job.rows.shape[1]):
-        target = gathered + 64 * r
-        for i in range(taps):
-            tap = program[0, i]
-            source = job.sources[job.rows[block, r], tap if job.source_step else 0]
-            start = zeros if source < 0 else job.tap_table[tap, 0] + source * job.tap_table[tap, 1]
-            left = job.tap_table[tap, 1]
-            while left >= 64:
-                _copy_line(target, start)
-                target += STEP_BYTES
-                start += 64
-                left -= 64
-            if left > 0:
-                _copy_part(target, start, left)
-                target += STEP_BYTES
     return steps
+
+
+@kernel
+def _gather_step(job: Job, block: int, step: Int64, target: int) -> None:
+    """Copy what the rows of a block have for one step to `target`."""
+    zeros = np.int64(job.zero_row.ctypes.data)
+    column, start, row_bytes, size = np.uint64(step[_COLUMN]), step[_START], step[_ROW_BYTES], step[_SIZE]
+    for r in range(np.uint64(ROWS)):  # unsigned indices are not checked for being negative
+        source = np.int64(job.sources[np.uint64(job.rows[block, r]), column])
+        _copy_line(target + 64 * np.int64(r), zeros if source < 0 else start + source * row_bytes, size)

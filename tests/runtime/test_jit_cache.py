@@ -282,3 +282,13 @@ def test_versions_in_use_stay(tmp_path: Path) -> None:
         (tmp_path / f"kernels-{number}").mkdir()
     KernelStore(tmp_path, "new").write("a", b"code")
     assert len(list(tmp_path.iterdir())) == 13
+
+
+def test_a_store_waits_for_kernels_only_where_it_can_keep_them(tmp_path: Path) -> None:
+    store = KernelStore(tmp_path / "root", "0")
+    assert store.is_waiting()
+    store.write("kernel", b"code")
+    assert not store.is_waiting()
+    assert not KernelStore(None, "0").is_waiting()
+    (tmp_path / "file").write_bytes(b"")
+    assert not KernelStore(tmp_path / "file", "0").is_waiting()

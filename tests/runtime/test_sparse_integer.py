@@ -19,8 +19,10 @@ from colonnade.runtime.sparse import (
     conv2d,
     pack_weight,
 )
-from colonnade.runtime.sparse.forms import INTEGER_FORM
+from colonnade.runtime.sparse.forms import INTEGER_FORM, VECTOR_INTEGER_FORM
+from colonnade.runtime.sparse.kernels import convolve, prepare_integer
 from colonnade.runtime.sparse.reference import concatenate_reference, conv2d_reference
+from colonnade.runtime.sparse.weights import pack_panels
 from colonnade.runtime.threads import available_threads, thread_budget
 
 CONVOLUTIONS = [
@@ -93,6 +95,21 @@ def test_several_grids_equal_their_concatenation(seed, shares, kernel, kind):
     expected = conv2d_reference(concatenate_reference(grids), weight, bias, **options)
     assert_same(conv2d(grids, weight, bias, **options), expected)
     assert_same(conv2d(concatenate(grids), weight, bias, **options), expected)
+
+
+@pytest.mark.parametrize(("in_channels", "out_channels"), [(32, 32), (48, 13), (200, 20), (64, 65)])
+def test_tile_and_vector_unit_agree_in_one_process(in_channels, out_channels):
+    """Whole and partial panels, and more steps than the tile form keeps gathered for one panel."""
+    rng = np.random.default_rng(4)
+    grid = make_grid(rng, (40, 50), 0.4, in_channels)
+    weight, bias, scale = make_layer(rng, in_channels, out_channels, 3)
+    rules = build_rules(grid)
+    for requantise, rescale in ((True, Requantise(scale)), (False, Dequantise(scale))):
+        expected = conv2d_reference(grid, weight, bias, rescale=rescale).features
+        for form in (INTEGER_FORM, VECTOR_INTEGER_FORM):
+            packed = pack_panels(weight, (in_channels,), form)
+            operation = prepare_integer(packed, bias, scale, requantise=requantise)
+            assert np.array_equal(convolve([grid.features], rules, operation), expected)
 
 
 def test_extreme_values_do_not_wrap_or_saturate():

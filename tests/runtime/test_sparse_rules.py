@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from colonnade.runtime.errors import UsageError
 from colonnade.runtime.sparse import KINDS, PillarGrid, Rulebook, build_rules
+from colonnade.runtime.sparse.plan import plan_blocks
 from colonnade.runtime.sparse.reference import build_rules_reference
 
 # (kind, kernel, stride): all that a PointPillars network uses, and the odd kernels beyond.
@@ -231,3 +232,15 @@ def test_grids_too_small_or_too_large_are_refused():
     wide = PillarGrid(np.array([0, 1], np.int32), np.array([5], np.int32), one, (1, 2**29))
     with pytest.raises(UsageError, match="too large"):
         build_rules(wide, "transposed", kernel=2, stride=2)
+
+
+@pytest.mark.parametrize("taps", [1, 4, 9, 18, 25, 64])
+@pytest.mark.parametrize("outputs", [0, 1, 3, 4, 5, 33, 1000])
+def test_a_plan_orders_outputs_by_mask_and_equal_ones_by_rank(outputs, taps):
+    rng = np.random.default_rng(outputs)
+    masks = rng.integers(0, 2**64 - 1, outputs, np.uint64, endpoint=True) & np.uint64(2**taps - 1)
+    masks[rng.random(outputs) < 0.5] = 2**taps - 1  # mostly the same, as in a street
+    plan = plan_blocks(masks, taps, ROWS_PER_BLOCK)
+    order = np.argsort(masks, kind="stable")
+    assert plan.rows.ravel()[:outputs].tolist() == order.tolist()
+    assert set(plan.rows.ravel()[outputs:].tolist()) <= set(order[-1:].tolist())

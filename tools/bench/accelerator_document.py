@@ -22,6 +22,7 @@ _NAMES = {
 _DENSE_NAMES = {"submanifold": "3 × 3 network", "submanifold-2x2": "2 × 2 network"}
 _PAIRS = (("pillaracc-64x64", "dense-64x64"), ("pillaracc-16x16", "dense-16x16"))
 _SIZES = (16, 32, 64, 128)
+_SHOWN_KEEP = 1.25  # of the pruned form, in the short table
 _SWITCHES = (
     "none",
     "weight_grouping",
@@ -239,6 +240,24 @@ def _write_ablations(report: AcceleratorReport) -> Iterator[str]:
                 f"| {name_variant(variant, keep)} | {off.replace('_', ' ')} | {case.cycles / base.cycles:.3f}× | "
                 f"{case.mj / base.mj:.3f}× | {case.megabytes / base.megabytes:.3f}× |"
             )
+
+
+def list_headlines(report: AcceleratorReport) -> Iterator[str]:
+    """Yield the rows of the short table in the README."""
+    for variant, keep, frames in report.list_variants():
+        if keep not in (None, _SHOWN_KEEP):
+            continue
+        sparse, dense = _PAIRS[0]
+        found = [frame.find_design(sparse) for frame in frames]
+        low, mean, high = (
+            sum(getattr(f, key) for f in found) / len(found) for key in ("mj_low", "mj", "mj_high")
+        )
+        yield (
+            f"| {name_variant(variant, keep)} | {100 * sum(f.saving for f in frames) / len(frames):.1f} % | "
+            f"{_mean_rate(frames, sparse):.0f} | {mean:.1f} ({low:.1f} – {high:.1f}) | "
+            f"{compare_cycles(frames, sparse, dense).of_means:.2f}× speed, "
+            f"{compare_energy(frames, sparse, dense).of_means:.2f}× energy |"
+        )
 
 
 def summarise(report: AcceleratorReport) -> Iterable[tuple[str, str]]:

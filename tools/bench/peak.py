@@ -12,7 +12,7 @@ import numpy.typing as npt
 from llvmlite import ir
 
 from ...runtime.jit import kernel, numba, parallel_kernel, prange
-from ...runtime.sparse.forms import ARCHITECTURE, FLOAT_FORM, INTEGER_FORM, Form, choose_integer_form
+from ...runtime.sparse.forms import FLOAT_FORM, VECTOR_INTEGER_FORM, Form
 from ...runtime.sparse.microkernel import write_dot
 from ...runtime.threads import thread_budget
 
@@ -26,14 +26,6 @@ _SEED = 3
 _MANY_REGISTERS = 16  # lanes from which a CPU has 32 vector registers (AVX-512); AArch64 has them, too
 
 Bytes = npt.NDArray[np.uint8]
-
-# CPUs with a tile unit have the integer dot product on 512 bits, too.
-VECTOR_INTEGER_FORM = (
-    choose_integer_form(ARCHITECTURE, frozenset({"avx512vnni"}))
-    if INTEGER_FORM.dot == "tiles"
-    else INTEGER_FORM
-)
-"""The widest integer form of the vector unit, whatever the engine uses."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,20 @@ from typing import Annotated
 import typer
 
 from ...runtime.errors import ColonnadeError, UsageError
-from . import bench, convert, detect, doctor, evaluate, quantize, simulate, train, transformer, warmup
+from . import (
+    bench,
+    convert,
+    detect,
+    doctor,
+    evaluate,
+    explore,
+    profile,
+    quantize,
+    simulate,
+    train,
+    transformer,
+    warmup,
+)
 from .streams import forgiving_streams
 from .terminal import show_error
 
@@ -27,6 +40,7 @@ Examples:
   colonnade simulate --sensor hdl64e street/      labelled synthetic frames
   colonnade eval --model default street/          how good is it there?
   colonnade quantize my-model/ --frames drive.mcap -o my-model-int8/   its int8 form
+  colonnade profile drive.mcap --html page.html   how fast would an accelerator be?
   colonnade transformer minilm                    its cycles on an accelerator
   colonnade doctor drive.mcap                     what does not fit the model?
 
@@ -76,6 +90,8 @@ app.command("train")(train.train)
 app.command("quantize")(quantize.quantize)
 app.command("transformer")(transformer.transformer)
 app.add_typer(bench.app, name="bench")
+app.command("profile")(profile.profile)
+app.command("explore")(explore.explore)
 app.command("doctor")(doctor.doctor)
 app.command("warmup")(warmup.warmup)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from ...runtime.errors import UsageError
@@ -75,3 +75,36 @@ def check_apart(option: str, path: Path, recording: Path, noun: str = "recording
     else:
         return
     raise UsageError(f"{option} {path}: {relation}, which is left as it is; choose another place")
+
+
+def check_earlier(option: str, path: Path, opening: str, noun: str) -> None:
+    """Make sure that a text file can be written, and that what it replaces is an earlier one: it begins with `opening`.
+
+    Args:
+        option: its name, for the message.
+        path: the file.
+        opening: first characters of every such file.
+        noun: what such a file is, for the message.
+
+    Raises:
+        UsageError: there can be no such file, it cannot be written, or it holds something else.
+    """
+    check_file(option, path)
+    if not path.is_file() or path.stat().st_size == 0:
+        return
+    with path.open("rb") as file:
+        if file.read(len(opening.encode())) != opening.encode():
+            raise UsageError(
+                f"{option} {path}: the file exists and is no {noun} of ours; choose another name"
+            )
+
+
+def check_different(files: Mapping[str, Path | None]) -> None:
+    """Raise UsageError where two options name the same file."""
+    seen: dict[Path, str] = {}
+    for option, path in files.items():
+        if path is None or (path.exists() and not path.is_file()):
+            continue
+        other = seen.setdefault(path.resolve(), option)
+        if other != option:
+            raise UsageError(f"{option} {path}: {other} names the same file; give each its own")

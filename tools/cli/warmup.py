@@ -26,13 +26,18 @@ def warmup(model: options.ModelOption = "default", threads: options.ThreadsOptio
 
     facts, failures = [("model", model)], []
     for precision in PRECISIONS:
+        before, start = _count_kernels(), time.perf_counter()
         try:
             detector = load(model, precision=precision, threads=threads)
         except ColonnadeError as error:
             failures.append(error)
             facts.append((precision, f"left out: {error}"))
         else:
-            facts.append((precision, _warm(detector)))
+            _warm(detector)
+            added, seconds = _count_kernels() - before, time.perf_counter() - start
+            facts.append(
+                (precision, f"{terminal.count(added, 'kernel')} added to the cache in {seconds:.1f} s")
+            )
     if len(failures) == len(PRECISIONS):
         raise failures[0]
     terminal.show_facts([*facts, ("cache", describe_cache())])
@@ -48,16 +53,17 @@ def describe_cache() -> str:
     return f"{report.folder}: {terminal.count(report.kernels, 'kernel')}, {report.size / 1e6:.1f} MB"
 
 
-def _warm(detector: Detector) -> str:
-    """Run a full and an empty frame; return what that took."""
+def _count_kernels() -> int:
     from ...runtime.kernel_cache import STORE
 
-    before, start = STORE.report().kernels, time.perf_counter()
+    return STORE.report().kernels
+
+
+def _warm(detector: Detector) -> None:
+    """Run a full and an empty frame."""
     street = _draw_street()
     detector.detect(street, score=0.0)
     detector.detect(street[:0])
-    seconds, added = time.perf_counter() - start, STORE.report().kernels - before
-    return f"{terminal.count(added, 'kernel')} added to the cache in {seconds:.1f} s"
 
 
 def _draw_street() -> NDArray[np.float32]:
