@@ -36,9 +36,22 @@ _CALLBACK_OPTIONS: dict[str, Any] = {"error_model": "numpy", "fastmath": False}
 _callbacks: list[Any] = []  # their code goes when they go
 
 # A kernel that makes no arrays of its own needs no counting of references to them: it is compiled and called faster
-# without. What makes arrays is known by these names; a kernel that did so by another one would not compile.
+# without. What makes arrays is known by these names; a kernel that did so by another one would not compile. Nor may one
+# that calls such a kernel do without: it would never free the array that it is handed.
 _ALLOCATING = frozenset(
-    {"array", "arange", "copy", "empty", "empty_like", "full", "ones", "sort", "zeros", "zeros_like"}
+    {
+        "array",
+        "arange",
+        "carray",
+        "copy",
+        "empty",
+        "empty_like",
+        "full",
+        "ones",
+        "sort",
+        "zeros",
+        "zeros_like",
+    }
 )
 
 # Only `prange` runs in parallel: each other loop that Numba would make parallel by itself is compiled twice.
@@ -88,13 +101,20 @@ def _compile(function: F, *, parallel: Any) -> F:
     options = {
         **_OPTIONS,
         "parallel": parallel,
-        "_nrt": not _ALLOCATING.isdisjoint(function.__code__.co_names),
+        "_nrt": _counts_references(function),
     }
     dispatcher: Any = numba.njit(**options)(function)
     # With NUMBA_DISABLE_JIT the function comes back; a function typed in has no file whose edits could be seen.
     if dispatcher is not function and Path(function.__code__.co_filename).is_file():
         dispatcher._cache = KernelCache(function, STORE)
     return dispatcher  # type: ignore[no-any-return]
+
+
+def _counts_references(function: F) -> bool:
+    names = function.__code__.co_names
+    called = (function.__globals__.get(name) for name in names)
+    options = (getattr(kernel, "targetoptions", None) or {} for kernel in called)
+    return not _ALLOCATING.isdisjoint(names) or any(option.get("_nrt", False) for option in options)
 
 
 prange = numba.prange
