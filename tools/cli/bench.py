@@ -10,13 +10,15 @@ import typer
 
 from . import options, terminal
 from .bench_accelerator import bench_accelerator
+from .bench_transformer import bench_transformer
 
 if TYPE_CHECKING:
     from ..bench.engine import EnginePlan
     from ..bench.frames import EngineFrame
 
 app = typer.Typer(
-    help="Measure speed: of the whole detector, or of the sparse engine alone.", no_args_is_help=True
+    help="Measure speed: of the whole detector, of the sparse engine alone, or of transformers.",
+    no_args_is_help=True,
 )
 
 JsonOption = Annotated[
@@ -30,6 +32,7 @@ _KEEP = 0.5
 
 
 app.command("accelerator")(bench_accelerator)
+app.command("transformer")(bench_transformer)
 
 
 @app.command("detect")
