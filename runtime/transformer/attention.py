@@ -12,6 +12,7 @@ from .integers import Bytes, multiply, multiply_to_float, quantise_signed, quant
 from .lookup import SCORE_FLOOR, Tables
 from .patterns import Attention
 
+NARROWEST_HEAD = 16  # below, products of integers are no faster, and 8 bits of so few numbers cost accuracy
 _MASK_REACH = 2**23  # integers that a mask saturates to: far below every score, and no sum overflows
 
 
@@ -21,8 +22,11 @@ def rewrite_attention(graph: Graph, attention: Attention, calibration: Calibrati
     Nothing that was seen of the three is clipped: a few large queries and keys decide where a head looks.
 
     Returns:
-        Whether it was done: where scores are so fine that the exponential's table would be too long, it is not.
+        Whether it was done. It is not where heads are so narrow that integers do not pay, or scores so fine that the
+        exponential's table would be too long.
     """
+    if calibration.find(attention.left).width < NARROWEST_HEAD:
+        return False
     low, high = find_range(calibration.find(attention.left), "min-max")
     reach = calibration.find(attention.right).reach
     scale = float(np.float32((high - low) / 255.0)) * float(np.float32(reach / 127.0)) * attention.scale

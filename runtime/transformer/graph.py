@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import onnx
 
 Shape = tuple[int | None, ...]
+MICROSOFT = "com.microsoft"  # operators that every onnxruntime has beside ONNX's own
 _LARGEST_FOLD = 2**28  # bytes of the inputs of an operator that is computed ahead
 _RANDOM = {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial"}
 
@@ -144,6 +145,8 @@ class Graph:
         make = self._onnx.numpy_helper.from_array
         graph.initializer.extend(make(value, name) for name, value in self._constants.items())
         graph.output.extend(self._onnx.helper.make_empty_tensor_value_info(name) for name in tensors)
+        if not any(entry.domain == MICROSOFT for entry in copy.opset_import):
+            copy.opset_import.append(self._onnx.helper.make_opsetid(MICROSOFT, 1))
         return copy
 
     def finish(

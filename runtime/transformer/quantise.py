@@ -10,13 +10,13 @@ from ..checks import check_whole
 from ..quant import Scheme, parse_scheme
 from .attention import rewrite_attention
 from .attention_reuse import Groups, reuse_attention
-from .calibrate import Calibration, Progress, RangeMethod, calibrate, find_ranks
+from .calibrate import RANGE_METHODS as RANGE_METHODS
+from .calibrate import Calibration, Progress, RangeMethod, Seen, calibrate, find_ranks
 from .embedding import rewrite_embeddings
 from .function_writer import DOMAIN, VERSION
 from .functions import write_function
 from .fused_functions import PREFIX, write_fused_function
-from .graph import Graph
-from .integers import MICROSOFT
+from .graph import MICROSOFT, Graph
 from .linear import LinearResult, group_by_input, is_worthwhile, rewrite_linears
 from .lookup import Tables
 from .onnx_files import read_model, write_model
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import onnx
 
 ENTRIES = 16
+HEAD_SCHEME = parse_scheme("w8a8")  # of what makes an output, as in the papers on fewer bits: errors there count most
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,12 +39,14 @@ class Quantised:
         linears: what became of each product with weights.
         patterns: what was found in the float graph.
         integer_attentions: how many attentions are integers throughout.
+        with_tables: whether curves, softmaxes and norms are tables.
     """
 
     model: onnx.ModelProto
     linears: tuple[LinearResult, ...]
     patterns: Patterns
     integer_attentions: int
+    with_tables: bool
 
 
 def quantize(
@@ -109,7 +112,10 @@ def quantize_model(
     if scheme is not None:
         rewrite_embeddings(graph)
         for group in group_by_input(tuple(filter(is_worthwhile, patterns.linears))):
-            results += rewrite_linears(graph, group, seen, scheme, method)
+            is_head = any(linear.output in graph.outputs for linear in group)
+            now = _look_again(graph, group[0].input, seen, scheme, samples, threads)
+            before = seen.find(group[0].input)
+            results += rewrite_linears(graph, group, before, now, HEAD_SCHEME if is_head else scheme, method)
     tables = Tables(graph, seen, entries or ENTRIES)
     attentions = 0
     if entries is not None:
@@ -122,7 +128,13 @@ def quantize_model(
     domains = [(DOMAIN, VERSION)] if functions else []
     finished = graph.finish(functions, [*domains, (MICROSOFT, 1)])
     finished.ir_version = max(finished.ir_version, 8)  # the first with functions in a model
-    return Quantised(finished, tuple(results), patterns, attentions)
+    return Quantised(finished, tuple(results), patterns, attentions, entries is not None)
+
+
+def find_inputs(model: onnx.ModelProto) -> tuple[str, ...]:
+    """Return the names of what a model takes."""
+    stored = {tensor.name for tensor in model.graph.initializer}
+    return tuple(entry.name for entry in model.graph.input if entry.name not in stored)
 
 
 def _write(name: str, opset: int) -> onnx.FunctionProto:
@@ -144,6 +156,15 @@ def _calibrate(
         names += [mix.value for mix in attention.mixes]
     rows = [linear.input for linear in patterns.linears] if scheme is not None else []
     return calibrate(graph, samples, names, rows, threads=threads, progress=progress)
+
+
+def _look_again(
+    graph: Graph, tensor: str, seen: Calibration, scheme: Scheme, samples: Samples, threads: int | None
+) -> Seen:
+    """Return what a tensor is in the graph as it now stands, where the scheme corrects errors one after another."""
+    if scheme.rounding != "gptq" or graph.producer(tensor) is None:
+        return seen.find(tensor)
+    return calibrate(graph, samples, (), (tensor,), threads=threads).find(tensor)
 
 
 def _rewrite_softmaxes(
