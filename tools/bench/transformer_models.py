@@ -27,7 +27,7 @@ class OpenModel:
     """A model in one form, ready to run.
 
     Attributes:
-        name: of its file.
+        name: of its file, without .onnx.
         form: see `ModelRun`.
         bytes: of the file.
         sessions: one for each number of threads.
@@ -114,7 +114,7 @@ def _view_bits(array: NDArray[Any]) -> NDArray[Any]:
 
 def _open(path: Path, form: Form, threads: Sequence[int]) -> OpenModel:
     open_one = _open_portable if form == "portable" else _open_as_usual
-    return OpenModel(path.name, form, _measure(path), tuple(open_one(path, count) for count in threads))
+    return OpenModel(path.stem, form, _measure(path), tuple(open_one(path, count) for count in threads))
 
 
 def _open_as_usual(path: Path, threads: int) -> Session:

@@ -41,7 +41,7 @@ class ModelRun:
     """One model in one form on one number of threads.
 
     Attributes:
-        name: of its file.
+        name: of its file, without .onnx.
         form: "float"; "dynamic": onnxruntime's own dynamic quantisation of it; "portable": a quantised file as
             onnxruntime runs it by itself; "fast": the same file with compiled operators.
         bytes: of the file; weights that lie beside it in files of their own are not counted.

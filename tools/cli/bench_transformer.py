@@ -12,6 +12,12 @@ from . import options, terminal
 if TYPE_CHECKING:
     from ..bench.transformer_report import Distance, ModelRun, TransformerReport
 
+_KEY = (
+    "ms: processor time of a run on 1 thread, wall time on more; x: times as fast as the float model, and as\n"
+    "onnxruntime's dynamic quantisation of it; distance: from the float outputs, root of the energies' ratio;\n"
+    "choice: rows of the outputs whose largest number is at the same place; ratio: time over the float operator's"
+)
+
 
 def bench_transformer(
     model: Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="The float model.")],
@@ -95,8 +101,8 @@ def print_transformer(report: TransformerReport) -> None:
             ),
         ]
     )
-    columns = ("model", "threads", "MB", "ms", "x float", "x dynamic", "distance", "same choice")
-    terminal.show_table(columns, [_list_run(run) for run in report.runs])
+    columns = ("model", "form", "threads", "MB", "ms", "x float", "x dynamic", "distance", "choice")
+    terminal.show_table(columns, [_list_run(run) for run in report.runs], names=2)
     if report.operators:
         rows = [
             (
@@ -109,12 +115,14 @@ def print_transformer(report: TransformerReport) -> None:
             for run in report.operators
         ]
         terminal.show_table(("operator", "against", "µs", "float µs", "ratio"), rows, names=2)
+    print(_KEY)
     _show_notes(report)
 
 
 def _list_run(run: ModelRun) -> tuple[str, ...]:
     return (
-        run.label,
+        run.name,
+        run.form,
         f"{run.timing.threads}",
         f"{run.bytes / 1e6:.1f}",
         f"{run.timing.ms:.2f}",
