@@ -49,7 +49,7 @@ def fit(
     """
     target = find_target(function, interval)
     neurons = check_entries(entries) - 1
-    frame = Frame.of(target)
+    frame = Frame.of(target, entries)
     grid, density = find_density(target)
     strata = place_strata(grid, density, max(_STRATA, _STRATA_PER_ENTRY * entries))
     generator = np.random.default_rng(seed)
@@ -95,13 +95,13 @@ class Frame:
     right: Line | None
 
     @classmethod
-    def of(cls, target: Target) -> Frame:
+    def of(cls, target: Target, entries: int) -> Frame:
         """Return the frame of a target; lines that the function has not reached at the interval's ends are left out."""
         low, high = target.interval
         sign, size = float(target.opening), max(abs(low), abs(high))
         ends = evaluate(target, np.array([low, high]))
         middle = evaluate(target, np.linspace(low, high, 257))
-        near = _NEAR * float(np.ptp(middle))
+        near = _NEAR / entries**2 * float(np.ptp(middle))
         lines = [
             line if line is not None and abs(line[0] * x + line[1] - y) <= near else None
             for line, x, y in ((target.left, low, ends[0]), (target.right, high, ends[1]))

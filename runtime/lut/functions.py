@@ -54,13 +54,13 @@ TARGETS = {
     target.name: target
     for target in (
         Target("gelu", _gelu, (-5.0, 5.0), _FLAT, _IDENTITY),
-        Target("silu", lambda x: x * _sigmoid(x), (-10.0, 10.0), _FLAT, _IDENTITY),
-        Target("sigmoid", _sigmoid, (-10.0, 10.0), _FLAT, (0.0, 1.0)),
-        Target("tanh", np.tanh, (-5.0, 5.0), (0.0, -1.0), (0.0, 1.0)),
+        Target("silu", lambda x: x * _sigmoid(x), (-20.0, 20.0), _FLAT, _IDENTITY),
+        Target("sigmoid", _sigmoid, (-20.0, 20.0), _FLAT, (0.0, 1.0)),
+        Target("tanh", np.tanh, (-10.0, 10.0), (0.0, -1.0), (0.0, 1.0)),
         Target("erf", _erf, (-4.0, 4.0), (0.0, -1.0), (0.0, 1.0)),
-        Target("softplus", lambda x: np.logaddexp(0.0, x), (-10.0, 10.0), _FLAT, _IDENTITY),
+        Target("softplus", lambda x: np.logaddexp(0.0, x), (-20.0, 20.0), _FLAT, _IDENTITY),
         Target("exp", np.exp, (-256.0, 0.0), _FLAT),
-        Target("exp2", np.exp2, (-16.0, 0.0), _FLAT),
+        Target("exp2", np.exp2, (-32.0, 0.0), _FLAT),
         Target("reciprocal", lambda x: 1.0 / x, (1.0, 1024.0), opening=-1),
         Target("rsqrt", lambda x: 1.0 / np.sqrt(x), (1.0, 1024.0), opening=-1),
         Target("sqrt", np.sqrt, (0.0, 1024.0)),

@@ -83,8 +83,11 @@ class IntegerTable:
     @cached_property
     def narrow(self) -> bool:
         """Whether all arithmetic fits int32."""
-        arrays = (array.astype(np.float64) for array in (self.breakpoints, self.slopes, self.intercepts))
-        return _reach(*arrays, self.input_low, self.input_high) < _NARROW_SUM and self.shift <= 30
+        points, slopes, intercepts = (
+            array.astype(np.float64) for array in (self.breakpoints, self.slopes, self.intercepts)
+        )
+        reach = _reach(points, slopes, intercepts, self.input_low, self.input_high)
+        return reach < _NARROW_SUM and self.shift <= 30
 
     @cached_property
     def dtype(self) -> np.dtype[np.integer]:
@@ -93,7 +96,7 @@ class IntegerTable:
 
     @cached_property
     def padded(self) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int64]]:
-        """Breakpoints, slopes and intercepts with the last segment repeated up to VECTOR_ENTRIES, as kernels take them."""
+        """The arrays with the last segment repeated up to VECTOR_ENTRIES, as kernels take them."""
         missing = max(VECTOR_ENTRIES - self.entries, 0)
         points = np.full(max(VECTOR_ENTRIES - len(self.breakpoints), 0), np.iinfo(np.int32).max, np.int32)
         return (
@@ -201,7 +204,7 @@ def _find_shift(reach: float, largest_slope: float, bound: float) -> int:
     """Return the largest k with reach * 2^k < bound, slopes that fit int32, and room for rounding."""
     most = int(np.log2(bound))
     for shift in range(most, -1, -1):
-        # A slope rounds by up to a half, which the largest input multiplies; the half of the output's rounding is added.
+        # A slope rounds by up to a half, which the largest input multiplies; then comes the half of the output.
         spread = np.ldexp(reach, shift) + 2.0 ** (most // 2 + 1) + 2.0 ** max(shift - 1, 0)
         if spread < bound and np.ldexp(largest_slope, shift) <= _LARGEST_SLOPE - 1:
             return shift

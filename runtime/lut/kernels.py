@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 from numpy.typing import NDArray
@@ -11,19 +13,20 @@ from . import operators
 from .integer import IntegerTable
 from .operators import NormTables, SoftmaxTables
 from .reference import Integers, check_affine, check_integers, check_rows
-from .vectors import LANES, find_exponent, look_up_narrow, look_up_wide, scale_part
+from .vectors import LANES, find_exponent, look_up_vectors, scale_part
 
 _LANES = LANES
 _SUM_BITS = operators.SUM_BITS
 _RECIPROCAL_BITS = operators.RECIPROCAL_BITS
 _LARGEST_SHIFT = operators.LARGEST_SHIFT
 _LARGEST_INPUT = operators.LARGEST_INPUT
+_LEAST32, _MOST32 = np.int32(-_LARGEST_INPUT), np.int32(_LARGEST_INPUT)
 _MEAN_BITS = operators.MEAN_BITS
 _VARIANCE_BITS = operators.VARIANCE_BITS
 _NORMAL_SHIFT = operators.RSQRT_BITS - operators.NORMAL_BITS
 _OUTPUT_SHIFT = operators.OUTPUT_SHIFT
 _INT32_MIN, _INT32_MAX = -(2**31), 2**31 - 1
-_BLOCK = 8  # rows of a softmax
+_BLOCK = 4  # rows whose steps go together: the steps of one row wait for each other, those of several do not
 Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
 Numbers = tuple[int, int, int, int, int, int]
@@ -31,9 +34,9 @@ Numbers = tuple[int, int, int, int, int, int]
 
 def apply(x_q: npt.ArrayLike, table: IntegerTable) -> Integers:
     """As `reference.apply`."""
-    values = np.ascontiguousarray(check_integers(x_q))
+    values = check_integers(x_q)
     out = np.empty(values.shape, table.dtype)
-    look_up(values.reshape(-1), *_unpack(table), out.reshape(-1))
+    look_up(np.ascontiguousarray(values.reshape(-1)), *unpack(table), out.reshape(-1))
     return out
 
 
@@ -48,8 +51,8 @@ def softmax(x_q: npt.ArrayLike, tables: SoftmaxTables) -> Integers:
         width = rows.shape[-1]
         softmax_rows(
             rows.reshape(-1, width),
-            *_unpack(tables.exponential),
-            *_unpack(tables.reciprocal),
+            *unpack(tables.exponential),
+            *unpack(tables.reciprocal),
             tables.output_bits,
             out.reshape(-1, width),
         )
@@ -74,7 +77,7 @@ def _norm(x_q: npt.ArrayLike, tables: NormTables, gamma_q: Int32, beta_q: Int64,
     if rows.size:
         norm_rows(
             rows.reshape(-1, width),
-            *_unpack(tables.rsqrt),
+            *unpack(tables.rsqrt),
             (int(centred), tables.epsilon, tables.low, tables.high),
             np.ascontiguousarray(gamma_q),
             np.ascontiguousarray(beta_q),
@@ -83,14 +86,16 @@ def _norm(x_q: npt.ArrayLike, tables: NormTables, gamma_q: Int32, beta_q: Int64,
     return out
 
 
-def _unpack(table: IntegerTable) -> tuple[Int32, Int32, Int64, Numbers]:
+def unpack(table: IntegerTable) -> tuple[Int32, Int32, Int64, Numbers]:
     """Return what kernels take of a table: arrays of at least LANES entries, and its numbers."""
     numbers = (table.shift, table.input_low, table.input_high, table.low, table.high, int(table.narrow))
     return *table.padded, numbers
 
 
 @kernel
-def look_up(x: Integers, breakpoints: Int32, slopes: Int32, intercepts: Int64, numbers: Numbers, out: Integers) -> None:
+def look_up(
+    x: Integers, breakpoints: Int32, slopes: Int32, intercepts: Int64, numbers: Numbers, out: Integers
+) -> None:
     """Write the table at every x to out.
 
     Args:
@@ -99,44 +104,55 @@ def look_up(x: Integers, breakpoints: Int32, slopes: Int32, intercepts: Int64, n
         numbers: shift, input_low, input_high, low, high of the table, and 1 where it is narrow.
         out: (n,) contiguous, of an integer format that holds low..high.
     """
-    nothing = np.int64(0)
-    look_up_part(nothing, nothing, np.int64(x.size), nothing, x, breakpoints, slopes, intercepts, numbers, out)
+    done = _look_up_vectors(0, 0, x.size, 0, x, breakpoints, slopes, intercepts, numbers, out)
+    for place in range(done, x.size):
+        out[place] = look_up_one(np.int64(x[place]), breakpoints, slopes, intercepts, numbers)
 
 
 @kernel
-def look_up_part(
-    start: int,
-    out_start: int,
-    count: int,
-    offset: int,
+def _look_up_vectors(
+    start: Any,
+    out_start: Any,
+    count: Any,
+    offset: Any,
     x: Integers,
     breakpoints: Int32,
     slopes: Int32,
     intercepts: Int64,
     numbers: Numbers,
     out: Integers,
-) -> None:
-    """As `look_up`, of x[start : start + count] - offset, to out[out_start : out_start + count]."""
+) -> Any:
+    """As `look_up`, of items start.. of x, less the offset, to items out_start.. of out; return how many are done.
+
+    The arrays are contiguous, of any dimensions: Numba's views and slices would count references, which takes
+    longer than a short row, and its `reshape` compares sizes in floating point.
+    """
     shift, input_low, input_high, low, high, narrow = numbers
     clip_low = max(input_low + offset, _INT32_MIN)
     clip_high = min(input_high + offset, _INT32_MAX)
-    done = np.int64(0)
-    if slopes.size == _LANES:
-        if narrow:
-            done = look_up_narrow(
-                start, out_start, count, x, clip_low, clip_high, offset, breakpoints, slopes, intercepts, shift, low, high, out
-            )
-        else:
-            done = look_up_wide(
-                start, out_start, count, x, clip_low, clip_high, offset, breakpoints, slopes, intercepts, shift, low, high, out
-            )
-    for place in range(done, count):
-        value = min(max(np.int64(x[start + place]), clip_low), clip_high) - offset
-        out[out_start + place] = look_up_one(value, breakpoints, slopes, intercepts, numbers)
+    if slopes.size != _LANES:
+        return 0
+    return look_up_vectors(
+        start,
+        out_start,
+        count,
+        x,
+        clip_low,
+        clip_high,
+        offset,
+        breakpoints,
+        slopes,
+        intercepts,
+        shift,
+        low,
+        high,
+        narrow,
+        out,
+    )
 
 
 @kernel
-def look_up_one(x: int, breakpoints: Int32, slopes: Int32, intercepts: Int64, numbers: Numbers) -> int:
+def look_up_one(x: Any, breakpoints: Int32, slopes: Int32, intercepts: Int64, numbers: Numbers) -> Any:
     """Return the table at one number, clipped to the table's inputs before; arguments as of `look_up`."""
     shift, input_low, input_high, low, high, _ = numbers
     value = min(max(x, input_low), input_high)
@@ -170,45 +186,62 @@ def softmax_rows(
         out: (rows, n) contiguous, unsigned.
     """
     width = np.int64(x.shape[1])
-    flat = x.reshape(x.size)
     parts = np.empty((_BLOCK, width), np.int32)
-    flat_parts = parts.reshape(parts.size)
-    totals, factors, shifts = np.empty(_BLOCK, np.int64), np.empty(_BLOCK, np.int32), np.empty(_BLOCK, np.int32)
+    totals, factors, shifts = (
+        np.empty(_BLOCK, np.int64),
+        np.empty(_BLOCK, np.int32),
+        np.empty(_BLOCK, np.int32),
+    )
     high = np.int32((1 << output_bits) - 1)
-    # Several rows per step: the steps of one row wait for each other, and keep the processor from the next row.
     for first in range(0, x.shape[0], _BLOCK):
         rows = min(_BLOCK, x.shape[0] - first)
         for row in range(rows):
-            largest = x[first + row, 0]
+            largest: Any = np.int32(x[first + row, 0])
             for place in range(width):
-                largest = max(largest, x[first + row, place])
-            look_up_part(
+                largest = max(largest, np.int32(x[first + row, place]))
+            done = _look_up_vectors(
                 (first + row) * width,
                 row * width,
                 width,
                 np.int64(largest),
-                flat,
+                x,
                 exp_breakpoints,
                 exp_slopes,
                 exp_intercepts,
                 exp_numbers,
-                flat_parts,
+                parts,
             )
+            for place in range(done, width):
+                distance = np.int64(x[first + row, place]) - largest
+                parts[row, place] = look_up_one(
+                    distance, exp_breakpoints, exp_slopes, exp_intercepts, exp_numbers
+                )
         for row in range(rows):
-            part_sum = np.int32(0)  # at most 2^14 times 2^15
+            part_sum: Any = np.int32(0)  # at most 2^14 times 2^15
             for place in range(width):
                 part_sum = np.int32(part_sum + parts[row, place])
             totals[row] = max(part_sum, 1)
         for row in range(rows):
-            exponent = find_exponent(totals[row])
-            moved = (totals[row] << max(_SUM_BITS - exponent, 0)) >> max(exponent - _SUM_BITS, 0)
-            factors[row] = look_up_one(moved, div_breakpoints, div_slopes, div_intercepts, div_numbers)
-            shifts[row] = min(max(exponent + _RECIPROCAL_BITS - output_bits, 1), _LARGEST_SHIFT)
+            factors[row], shifts[row] = _find_reciprocal(
+                totals[row], output_bits, div_breakpoints, div_slopes, div_intercepts, div_numbers
+            )
         for row in range(rows):
             factor, shift = factors[row], shifts[row]
             half = np.int32(np.int64(1) << (shift - 1))
             for place in range(width):
-                out[first + row, place] = min(scale_part(parts[row, place], factor, half, shift), high)
+                share: Any = scale_part(parts[row, place], factor, half, shift)
+                out[first + row, place] = min(share, high)
+
+
+@kernel
+def _find_reciprocal(
+    total: Any, output_bits: int, breakpoints: Int32, slopes: Int32, intercepts: Int64, numbers: Numbers
+) -> tuple[Any, Any]:
+    """Return factor and shift by which a softmax divides by the total of its row, 1 or more."""
+    exponent = find_exponent(total)
+    moved = (total << max(_SUM_BITS - exponent, 0)) >> max(exponent - _SUM_BITS, 0)
+    factor = look_up_one(moved, breakpoints, slopes, intercepts, numbers)
+    return factor, min(max(exponent + _RECIPROCAL_BITS - output_bits, 1), _LARGEST_SHIFT)
 
 
 @kernel
@@ -233,28 +266,37 @@ def norm_rows(
         out: (rows, n) contiguous, of an integer format that holds low..high.
     """
     centred, epsilon, low, high = limits
-    length = x.shape[1]
-    deviations = np.empty(length, np.int32)
-    for row in range(x.shape[0]):
-        mean = np.int64(0)
-        if centred:
-            total = np.int64(length) * (_LARGEST_INPUT + 1)
+    length = np.int64(x.shape[1])
+    totals, squares = np.empty(_BLOCK, np.int64), np.empty(_BLOCK, np.int64)
+    factors, shifts = np.empty(_BLOCK, np.int32), np.empty(_BLOCK, np.int64)
+    for first in range(0, x.shape[0], _BLOCK):
+        rows = min(_BLOCK, x.shape[0] - first)
+        for row in range(rows):
+            total, square = np.int64(0), np.int64(0)
             for place in range(length):
-                total += min(max(x[row, place], -_LARGEST_INPUT), _LARGEST_INPUT)
-            mean = ((total << _MEAN_BITS) + (length >> 1)) // length - ((_LARGEST_INPUT + 1) << _MEAN_BITS)
-        squares = np.int64(0)
-        for place in range(length):
-            value = min(max(x[row, place], -_LARGEST_INPUT), _LARGEST_INPUT)
-            deviation = np.int32((np.int64(value) << _MEAN_BITS) - mean)
-            deviations[place] = deviation
-            squares += np.int64(deviation) * np.int64(deviation)
-        variance = max(squares // length + epsilon, 1)
-        half_exponent = find_exponent(variance) >> 1
-        up, down = max(_VARIANCE_BITS - 2 * half_exponent, 0), max(2 * half_exponent - _VARIANCE_BITS, 0)
-        factor = np.int32(look_up_one((variance << up) >> down, breakpoints, slopes, intercepts, numbers))
-        shift = _NORMAL_SHIFT + half_exponent
-        half = np.int64(1) << (shift - 1)
-        for place in range(length):
-            normal = np.int32((np.int64(deviations[place]) * np.int64(factor) + half) >> shift)
-            value = (np.int64(normal) * np.int64(gamma[place]) + beta[place]) >> _OUTPUT_SHIFT
-            out[row, place] = min(max(value, low), high)
+                value = np.int64(min(max(np.int32(x[first + row, place]), _LEAST32), _MOST32))
+                total += value
+                square += value * value
+            totals[row], squares[row] = total, square
+        for row in range(rows):
+            above = totals[row] + length * (_LARGEST_INPUT + 1)
+            mean = ((above << _MEAN_BITS) + (length >> 1)) // length - ((_LARGEST_INPUT + 1) << _MEAN_BITS)
+            mean *= centred
+            # The sum of (2^bits x - mean)^2; its parts may wrap, the whole is below 2^63.
+            spread = (squares[row] << (2 * _MEAN_BITS)) - mean * (
+                (totals[row] << (_MEAN_BITS + 1)) - mean * length
+            )
+            variance = max(spread // length + epsilon, 1)
+            half_exponent = find_exponent(variance) >> 1
+            up, down = max(_VARIANCE_BITS - 2 * half_exponent, 0), max(2 * half_exponent - _VARIANCE_BITS, 0)
+            factor = look_up_one((variance << up) >> down, breakpoints, slopes, intercepts, numbers)
+            shifts[row] = _NORMAL_SHIFT + half_exponent
+            factors[row] = factor << _MEAN_BITS
+            totals[row] = (np.int64(1) << (shifts[row] - 1)) - mean * factor
+        for row in range(rows):
+            factor, offset, shift = np.int64(factors[row]), totals[row], shifts[row]
+            for place in range(length):
+                value = np.int64(min(max(np.int32(x[first + row, place]), _LEAST32), _MOST32))
+                normal = np.int32((value * factor + offset) >> shift)
+                scaled = (np.int64(normal) * np.int64(gamma[place]) + beta[place]) >> _OUTPUT_SHIFT
+                out[first + row, place] = min(max(scaled, low), high)

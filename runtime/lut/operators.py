@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..checks import check_array, check_whole
 from ..errors import UsageError
+from .calibration import calibrate
 from .fitting import fit
 from .integer import IntegerTable, Levels, check_scale, find_dtype
+from .table import LutTable
 
 # Softmax: exponentials are 2^15 for 1; 1/sum is a table over the sum's leading bits, moved to 2^28..2^29.
 EXP_BITS = 15
@@ -19,6 +22,7 @@ SUM_BITS = 28
 RECIPROCAL_BITS = 15
 LARGEST_SHIFT = 31  # beyond, every output is 0
 _EXP_REACH = -(EXP_BITS + 1) * math.log(2.0)  # below, an exponential rounds to 0
+_TILT, _DISTANCES = 0.5, 2**15  # of the default exponential's calibration
 
 # Norms: deviations have 6 bits below the binary point; 1/sqrt is a table over the variance's leading bits, moved
 # to 2^28..2^30; the normalised value has 10 bits below the point, and gamma times it has 20.
@@ -58,15 +62,21 @@ class SoftmaxTables:
 
 
 def build_softmax(
-    input_scale: float, *, entries: int = 16, output_bits: int = 8, seed: int = 0
+    input_scale: float,
+    *,
+    entries: int = 16,
+    output_bits: int = 8,
+    seed: int = 0,
+    exponential: LutTable | None = None,
 ) -> SoftmaxTables:
     """Return the tables of a softmax whose output `high` = 2^output_bits - 1 means 1.
 
     Args:
-        input_scale: of the inputs: x = input_scale * x_q.
+        input_scale: of the inputs: x = input_scale * x_q; from 2e-4 on, all arithmetic on rows fits int32.
         entries: of both tables, 2..256.
         output_bits: 2..16; the outputs are uint8 up to 8, uint16 beyond.
         seed: of the fits.
+        exponential: table of exp in place of the default, such as one calibrated on x - max(x) of a model.
 
     Raises:
         UsageError: an argument outside its domain.
@@ -76,15 +86,32 @@ def build_softmax(
     scale = check_scale("input_scale", input_scale)
     lowest = -int(min(max(math.ceil(_EXP_REACH / -scale), 1), 2**31 - 1))
     one = 1 << EXP_BITS
-    exponential = fit("exp", entries=entries, interval=(_EXP_REACH, 0.0), seed=seed).to_levels(
-        Levels(scale, lowest, 0), Levels(1.0 / one, 0, one)
-    )
+    table = fit_exponential(entries, seed) if exponential is None else exponential
     share = ((1 << output_bits) - 1) / (1 << output_bits)
-    reciprocal = fit("reciprocal", entries=entries, interval=(1.0, 2.0), seed=seed).to_levels(
+    reciprocal = _fit_octave("reciprocal", 2.0, entries, seed).to_levels(
         Levels(2.0**-SUM_BITS, 0, 1 << (SUM_BITS + 1)),
         Levels(1.0 / (share * (1 << RECIPROCAL_BITS)), 0, 1 << RECIPROCAL_BITS),
     )
-    return SoftmaxTables(exponential, reciprocal, output_bits)
+    exponents = table.to_levels(Levels(scale, lowest, 0), Levels(1.0 / one, 0, one))
+    return SoftmaxTables(exponents, reciprocal, output_bits)
+
+
+@cache
+def fit_exponential(entries: int = 16, seed: int = 0) -> LutTable:
+    """Return the table of exp for a softmax.
+
+    A row sums many small exponentials, whose errors add up where its numbers lie close together; so inputs
+    count more the further they are below 0, by exp(-x / 2).
+    """
+    places = (np.arange(_DISTANCES) + 0.5) / _DISTANCES
+    distances = np.log1p(places * math.expm1(-_TILT * _EXP_REACH)) / _TILT
+    return calibrate("exp", -distances, entries=entries, seed=seed)
+
+
+@cache
+def _fit_octave(name: str, top: float, entries: int, seed: int) -> LutTable:
+    """Return the table of a function on 1..top, into which powers of two move every input."""
+    return fit(name, entries=entries, interval=(1.0, top), seed=seed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +161,7 @@ def build_norm(
     if not 0.0 <= epsilon < math.inf:
         raise UsageError(f"epsilon must be a finite number of 0 or more, got {epsilon!r}")
     levels = Levels(1.0, low, high, min(max(0, low), high))
-    rsqrt = fit("rsqrt", entries=entries, interval=(1.0, 4.0), seed=seed).to_levels(
+    rsqrt = _fit_octave("rsqrt", 4.0, entries, seed).to_levels(
         Levels(2.0**-VARIANCE_BITS, 0, 1 << (VARIANCE_BITS + 2)), Levels(2.0**-RSQRT_BITS, 0, 1 << RSQRT_BITS)
     )
     fixed = round(min(epsilon / scale**2 * 4.0**MEAN_BITS, 2.0**48))

@@ -39,7 +39,7 @@ def apply(x_q: npt.ArrayLike, table: IntegerTable) -> Integers:
     Raises:
         UsageError: not such integers.
     """
-    return _look_up(check_integers(x_q).astype(np.int64), table).astype(table.dtype)
+    return np.asarray(_look_up(check_integers(x_q).astype(np.int64), table), table.dtype)
 
 
 # One integer table does for every function of one number: its contents make the difference.
@@ -69,7 +69,7 @@ def softmax(x_q: npt.ArrayLike, tables: SoftmaxTables) -> Integers:
     factor = _look_up(moved, tables.reciprocal)
     shift = np.clip(exponent + RECIPROCAL_BITS - tables.output_bits, 1, LARGEST_SHIFT)
     share = (parts * factor + (np.int64(1) << (shift - 1))) >> shift
-    return np.minimum(share, tables.high).astype(tables.dtype)
+    return np.asarray(np.minimum(share, tables.high), tables.dtype)
 
 
 def layer_norm(
@@ -142,7 +142,7 @@ def _look_up(x: NDArray[np.int64], table: IntegerTable) -> NDArray[np.int64]:
     values = np.clip(x, table.input_low, table.input_high)
     index = np.searchsorted(table.breakpoints, values, side="right")
     sums = table.slopes.astype(np.int64)[index] * values + table.intercepts[index]
-    return np.clip(sums >> table.shift, table.low, table.high)
+    return np.asarray(np.clip(sums >> table.shift, table.low, table.high), np.int64)
 
 
 def _normalise(
@@ -160,7 +160,7 @@ def _normalise(
     shift = RSQRT_BITS - NORMAL_BITS + half_exponent
     normal = (deviation * factor + (np.int64(1) << (shift - 1))) >> shift
     sums = normal * gamma_q.astype(np.int64) + beta_q
-    return np.clip(sums >> OUTPUT_SHIFT, tables.low, tables.high).astype(tables.dtype)
+    return np.asarray(np.clip(sums >> OUTPUT_SHIFT, tables.low, tables.high), tables.dtype)
 
 
 def _find_exponent(values: NDArray[np.int64]) -> NDArray[np.int64]:

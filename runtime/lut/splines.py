@@ -57,7 +57,7 @@ def find_density(target: Target) -> tuple[Floats, Floats]:
 def place_by_density(grid: Floats, density: Floats, shares: Floats) -> Floats:
     """Return where the integral of a density per cell reaches each of `shares` (0..1) of its whole."""
     integral = np.concatenate([[0.0], np.cumsum(density * np.diff(grid))])
-    return np.interp(shares * integral[-1], integral, grid)
+    return np.asarray(np.interp(shares * integral[-1], integral, grid), np.float64)
 
 
 def place_strata(grid: Floats, density: Floats, count: int) -> Floats:

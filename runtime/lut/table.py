@@ -14,7 +14,7 @@ from .integer import IntegerTable, Levels, round_table
 
 Floats = NDArray[np.floating]
 MOST_ENTRIES = 256
-_CONTINUITY = 1e-9  # of the largest value at a breakpoint: what rounding may leave between two segments
+_CONTINUITY = 64  # roundings of the largest value at a breakpoint that two segments may lie apart
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,8 +95,10 @@ class LutTable:
         Raises:
             UsageError: the outputs' scale is too fine for the arithmetic.
         """
-        arrays = (array.astype(np.float64) for array in (self.breakpoints, self.slopes, self.intercepts))
-        return round_table(*arrays, inputs, outputs)
+        points, slopes, intercepts = (
+            array.astype(np.float64) for array in (self.breakpoints, self.slopes, self.intercepts)
+        )
+        return round_table(points, slopes, intercepts, inputs, outputs)
 
     def to_network(self) -> ReluNetwork:
         """Return a network that equals the table.
@@ -112,7 +114,8 @@ class LutTable:
         intercepts = self.intercepts.astype(np.float64)
         jumps = np.diff(slopes) * points + np.diff(intercepts)
         scale = np.abs(slopes[1:] * points) + np.abs(intercepts[1:]) + np.abs(intercepts[:-1]) + 1e-300
-        if (np.abs(jumps) > _CONTINUITY * scale.max(initial=0.0)).any():
+        tolerance = _CONTINUITY * max(float(np.finfo(self.slopes.dtype).eps), 1e-11)
+        if (np.abs(jumps) > tolerance * scale.max(initial=0.0)).any():
             worst = int(np.argmax(np.abs(jumps)))
             raise UsageError(
                 f"the table jumps by {jumps[worst]:.3g} at its breakpoint {points[worst]:.6g}; a ReLU network is "

@@ -67,11 +67,11 @@ def train(start: Layer, batches: list[Samples], judge: Samples, steps: int, end:
     """
     layer = best = start.bend_into(end)
     least = judge.measure_error(best(judge.x))
-    size = float(np.ptp(judge.y)) or 1.0
+    size = float(np.sqrt((start.m**2).mean())) or 1.0  # of a neuron: steps of m are in its units
     first = [np.zeros_like(start.m) for _ in range(3)] + [np.zeros(1)]
     second = [np.zeros_like(array) for array in first]
     for step in range(1, steps + 1):
-        gradients = _find_gradients(layer, batches[step % len(batches)])
+        gradients = _find_gradients(layer, batches[step % len(batches)], end)
         rate = _RATE * 0.1 ** sum(step > share * steps for share in _DECAYS)
         moves = []
         for place, gradient in enumerate(gradients):
@@ -94,12 +94,22 @@ def train(start: Layer, batches: list[Samples], judge: Samples, steps: int, end:
     return best
 
 
-def _find_gradients(layer: Layer, samples: Samples) -> tuple[Floats, Floats, Floats, Floats]:
-    """Return the gradients of the mean absolute error by m, n, b and the constant."""
+def _find_gradients(
+    layer: Layer, samples: Samples, end: Line | None
+) -> tuple[Floats, Floats, Floats, Floats]:
+    """Return the gradients of the mean absolute error by m, n, b and the constant.
+
+    Where the last segment is bound to a line, what `bend_into` will do to m after the step is part of them.
+    """
     before = samples.x[:, None] * layer.n + layer.b
     after = np.maximum(before, 0.0)
     side = np.sign(after @ layer.m + (layer.slope * samples.x + layer.constant) - samples.y) * samples.weights
     active = before > 0.0
+    by_m = side @ after
     by_b = layer.m * (side @ active)
     by_n = layer.m * ((side * samples.x) @ active)
-    return side @ after, by_n, by_b, np.array([side.sum()])
+    if end is not None:
+        rows = np.stack([layer.n, layer.b])
+        pull = np.linalg.lstsq(rows @ rows.T, rows @ by_m, rcond=None)[0]
+        by_m, by_n, by_b = by_m - pull @ rows, by_n - pull[0] * layer.m, by_b - pull[1] * layer.m
+    return by_m, by_n, by_b, np.array([side.sum()])

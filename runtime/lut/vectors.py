@@ -26,8 +26,7 @@ class LookupWriter:
 
     Args:
         builder: where the code goes.
-        arguments: start, out_start, x, clip_low, clip_high, offset, breakpoints, slopes, intercepts, shift, low, high, out: arrays as
-            (address, element type, whether signed), numbers as int64 values.
+        arguments: by _NAMES: arrays as (address, element type, whether signed), numbers as int64 values.
         wide: whether products and sums take 64 bits.
     """
 
@@ -53,22 +52,29 @@ class LookupWriter:
 
     def _load_constants(self) -> None:
         builder, given = self.builder, self.arguments
-        self.points, self.slopes = (self._load_table(given[name], _WORDS, 0) for name in ("breakpoints", "slopes"))
+        self.points, self.slopes = (
+            self._load_table(given[name], _WORDS, 0) for name in ("breakpoints", "slopes")
+        )
+        self.middle, *self.quarters = (self._take(self.points, [place] * LANES) for place in (7, 11, 3))
+        self.ahead = self._take(self.points, [min(place + 1, LANES - 1) for place in range(LANES)])
         halves = [self._load_table(given["intercepts"], _LONGS, part) for part in (0, 1)]
         whole = [builder.trunc(half, ir.VectorType(_I32, LANES // 2)) for half in halves]
         self.intercepts = halves if self.wide else [builder.shuffle_vector(*whole, _constant(_LOW + _HIGH))]
         lanes = _LONGS if self.wide else _WORDS
         self.inputs = [self._splat(given[name], _WORDS) for name in ("clip_low", "clip_high", "offset")]
-        self.shift, self.low, self.high = (self._splat(given[name], lanes) for name in ("shift", "low", "high"))
+        self.shift, self.low, self.high = (
+            self._splat(given[name], lanes) for name in ("shift", "low", "high")
+        )
 
     def _look_up(self, x: Any) -> Any:
         builder = self.builder
         low, high, offset = self.inputs
         x = builder.sub(self._clip(x, low, high), offset)
-        index = _splat_constant(0)
-        for step in (8, 4, 2, 1):
-            point = self._permute(self.points, builder.add(index, _splat_constant(step - 1)))
+        upper = builder.icmp_signed(">=", x, self.middle)
+        index = builder.select(upper, _splat_constant(8), _splat_constant(0))
+        for step, point in self._list_steps(upper):
             beyond = builder.add(index, _splat_constant(step))
+            point = self._permute(point, index) if step < 4 else point
             index = builder.select(builder.icmp_signed(">=", x, point), beyond, index)
         slope = self._permute(self.slopes, index)
         if not self.wide:
@@ -82,6 +88,11 @@ class LookupWriter:
             clipped = self._clip(builder.ashr(sums, self.shift), self.low, self.high)
             parts.append(builder.trunc(clipped, ir.VectorType(_I32, LANES // 2)))
         return builder.shuffle_vector(*parts, _constant(_LOW + _HIGH))
+
+    def _list_steps(self, upper: Any) -> list[tuple[int, Any]]:
+        """Return the steps of the search after the first with where their breakpoints are: by index, but for 4."""
+        quarter = self.builder.select(upper, *self.quarters)
+        return [(4, quarter), (2, self.ahead), (1, self.points)]
 
     def _load(self, place: Any) -> Any:
         address, element, signed = self.arguments["x"]
@@ -164,56 +175,58 @@ _NAMES = (
     "shift",
     "low",
     "high",
+    "narrow",
     "out",
 )
 
 
-def _define(wide: bool) -> Any:
-    """Return the intrinsic: it looks up x[start : start + count] and writes to out[out_start:], whole vectors.
+def _emit_look_up(
+    _: Any,
+    start: Any,
+    out_start: Any,
+    count: Any,
+    x: Any,
+    clip_low: Any,
+    clip_high: Any,
+    offset: Any,
+    breakpoints: Any,
+    slopes: Any,
+    intercepts: Any,
+    shift: Any,
+    low: Any,
+    high: Any,
+    narrow: Any,
+    out: Any,
+) -> Any:
+    """Look up x[start : start + count] and write to out[out_start:], whole vectors; return how many inputs that were.
 
-    It returns how many inputs it has done, which is none where the processor lacks the instructions. Numba would
-    count references to a slice; that takes longer than a short row.
+    None where the processor lacks the instructions. Where `narrow` is 0, products and sums take 64 bits.
+    Positions instead of slices: Numba counts references to a slice, which takes longer than a short row.
     """
+    long = numba.types.int64
+    integers = (start, out_start, count), (clip_low, clip_high, offset), (shift, low, high, narrow)
+    kinds = (*integers[0], x, *integers[1], breakpoints, slopes, intercepts, *integers[2], out)
+    arrays = {name: kind for name, kind in zip(_NAMES, kinds, strict=True) if name in _ARRAYS}
 
-    def emit(
-        _: Any,
-        start: Any,
-        out_start: Any,
-        count: Any,
-        x: Any,
-        clip_low: Any,
-        clip_high: Any,
-        offset: Any,
-        breakpoints: Any,
-        slopes: Any,
-        intercepts: Any,
-        shift: Any,
-        low: Any,
-        high: Any,
-        out: Any,
-    ) -> Any:
-        long = numba.types.int64
-        types = dict(zip(_NAMES, (long, long, long, x, long, long, long, breakpoints, slopes, intercepts, long, long, long, out)))
+    def generate(context: Any, builder: Any, _: Any, values: Any) -> Any:
+        if "avx512f" not in find_usable_features():
+            return _I64(0)
+        given = dict(zip(_NAMES, values, strict=True))
+        make_array: Any = numba.np.arrayobj.make_array
+        for name, kind in arrays.items():
+            array = make_array(kind)(context, builder, given[name])
+            given[name] = array.data, context.get_data_type(kind.dtype), kind.dtype.signed
+        whole = builder.and_(given["count"], _I64(-LANES))
+        with builder.if_else(builder.icmp_signed("!=", given["narrow"], _I64(0))) as branches:
+            for wide, branch in enumerate(branches):
+                with branch:
+                    LookupWriter(builder, given, bool(wide)).write(whole)
+        return whole
 
-        def generate(context: Any, builder: Any, _: Any, values: Any) -> Any:
-            if "avx512f" not in find_usable_features():
-                return _I64(0)
-            given = dict(zip(_NAMES, values, strict=True))
-            for name in _ARRAYS:
-                kind = types[name]
-                array = numba.np.arrayobj.make_array(kind)(context, builder, given[name])
-                element = context.get_data_type(kind.dtype)
-                given[name] = array.data, element, kind.dtype.signed
-            whole = builder.and_(given["count"], _I64(-LANES))
-            LookupWriter(builder, given, wide).write(whole)
-            return whole
-
-        return long(*types.values()), generate
-
-    return numba.extending.intrinsic(emit)
+    return long(*(arrays.get(name, long) for name in _NAMES)), generate
 
 
-look_up_narrow, look_up_wide = _define(wide=False), _define(wide=True)
+look_up_vectors: Any = numba.extending.intrinsic(_emit_look_up)
 
 
 def _emit_scale_part(_: Any, part: Any, factor: Any, half: Any, shift: Any) -> Any:

@@ -10,6 +10,7 @@ import typer
 
 from . import options, terminal
 from .bench_accelerator import bench_accelerator
+from .bench_lut import bench_lut
 
 if TYPE_CHECKING:
     from ..bench.engine import EnginePlan
@@ -30,6 +31,7 @@ _KEEP = 0.5
 
 
 app.command("accelerator")(bench_accelerator)
+app.command("lut")(bench_lut)
 
 
 @app.command("detect")
