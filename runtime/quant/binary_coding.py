@@ -63,12 +63,20 @@ def solve_refined(values: Floats, bits: int) -> BinaryCoding:
     return BinaryCoding(alphas, signs)
 
 
-def solve_alternating(values: Floats, bits: int, rounds: int = ROUNDS) -> BinaryCoding:
-    """From the greedy signs on, solve the scales and move every number to its nearest sum, by turns (Xu et al. 2018).
+def solve_alternating(
+    values: Floats, bits: int, rounds: int = ROUNDS, start: BinaryCoding | None = None
+) -> BinaryCoding:
+    """Solve the scales and move every number to its nearest sum, by turns (Xu et al. 2018).
 
     No round makes the squared error larger, apart from rounding.
+
+    Args:
+        values: (rows, n) finite numbers.
+        bits: signs per number.
+        rounds: of the two steps.
+        start: where to begin; None begins with `solve_refined`, from which fewer rounds do than from `solve_greedy`.
     """
-    coding = solve_refined(values, bits)
+    coding = start or solve_refined(values, bits)
     for _ in range(rounds):
         alphas = -np.sort(-np.abs(solve_scales(values, coding.signs)), axis=1)
         coding = BinaryCoding(alphas, _signs_of(BinaryLevels(alphas).encode(values), bits))

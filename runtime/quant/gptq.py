@@ -54,10 +54,11 @@ def round_gptq(
 ) -> QuantisedTensor:
     """Round weights so that the outputs on the calibration activations change little.
 
-    GPTQ, also called OPTQ, as in Lee et al. 2023 (arXiv 2311.05161): after column q was rounded, those that follow change by
-    -(w_q - Q(w_q)) / [H⁻¹]_qq * (H⁻¹)_q,:, where H = 2 XᵀX. Columns with a large diagonal of H come first; the levels
-    are found before ("static groups"), so the order is free. A row whose output error is not less than with
-    rounding to nearest is rounded to nearest, which is ours: greedy corrections may lose where a row has few levels.
+    GPTQ, also called OPTQ, as in Lee et al. 2023 (arXiv 2311.05161): after column q was rounded, those that follow
+    change by -(w_q - Q(w_q)) / [H⁻¹]_qq * (H⁻¹)_q,:, where H = 2 XᵀX. Columns with a large diagonal
+    of H come first; the levels are found before ("static groups"), so the order is free. A row whose output error is
+    not less than with rounding to nearest is rounded to nearest, which is ours: greedy corrections may lose where a
+    row has few levels.
 
     Args:
         weight: (out, in) finite numbers.
@@ -65,6 +66,9 @@ def round_gptq(
         width: columns of a group.
         hessian: (in, in), see `find_hessian`.
         options: damping and block; None for the usual ones.
+
+    Raises:
+        UsageError: the damping is too little for that Hessian.
     """
     chosen = options or GptqOptions()
     order = np.argsort(-np.diag(hessian), kind="stable")
@@ -85,7 +89,12 @@ def _factorise(hessian: Floats, damping: float) -> Floats:
     """
     mean = float(np.diag(hessian).mean())
     damped = hessian + np.diag(np.full(len(hessian), damping * mean if mean > 0 else 1.0))
-    backwards = np.linalg.cholesky(damped[::-1, ::-1])
+    try:
+        backwards = np.linalg.cholesky(damped[::-1, ::-1])
+    except np.linalg.LinAlgError:
+        raise UsageError(
+            f"the Hessian is not positive definite with damping {damping}; use more damping, or more activations"
+        ) from None
     return np.triu(np.linalg.inv(backwards[::-1, ::-1]))
 
 

@@ -88,8 +88,7 @@ class QuantisedTensor:
     def nbytes(self) -> int:
         """Bytes of the packed codes, scales as float32, and zero-points as one byte each."""
         rows, columns = self.codes.shape
-        row: int = -(-columns * self.bits // 8)
-        return rows * row + sum(levels.overhead for levels in self.levels)
+        return int(rows * -(-columns * self.bits // 8)) + sum(levels.overhead for levels in self.levels)
 
     def decode(self) -> Floats:
         """Return the weights that the codes stand for, (out, in) float64."""
