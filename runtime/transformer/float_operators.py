@@ -116,11 +116,14 @@ def make_norm_u8(has_mean: bool) -> Callable[[int, int], int]:
         points, slopes = view_words(slots, 3), view_words(slots, 4)
         intercepts, limits = view_longs(slots, 5), view_longs(slots, 6)
         length = max(find_last_size(slots, 0), 1)
-        row = np.empty(length, np.int32)
-        for start in range(0, values.size, length):
-            quantise(borrow(values, start, length), factor, reach, row)
+        step = length * max(_BLOCK // length, 1)
+        words = np.empty(step, np.int32)
+        for start in range(0, values.size, step):
+            count = min(step, values.size - start)
+            rows = borrow(words, 0, count)
+            quantise(borrow(values, start, count), factor, reach, rows)
             norm_rows(
-                row,
+                rows,
                 length,
                 has_mean,
                 gamma,
@@ -130,7 +133,7 @@ def make_norm_u8(has_mean: bool) -> Callable[[int, int], int]:
                 intercepts,
                 limits,
                 levels,
-                borrow(results, start, length),
+                borrow(results, start, count),
             )
         return 0
 
@@ -155,11 +158,14 @@ def make_norm_f32(has_mean: bool) -> Callable[[int, int], int]:
         points, slopes = view_words(slots, 3), view_words(slots, 4)
         intercepts, limits = view_longs(slots, 5), view_longs(slots, 6)
         length = max(find_last_size(slots, 0), 1)
-        row, scaled = np.empty(length, np.int32), np.empty(length, np.int32)
-        for start in range(0, values.size, length):
-            quantise(borrow(values, start, length), factor, reach, row)
-            norm_rows(row, length, has_mean, gamma, beta, points, slopes, intercepts, limits, levels, scaled)
-            dequantise(scaled, scale, borrow(results, start, length))
+        step = length * max(_BLOCK // length, 1)
+        words, normed = np.empty(step, np.int32), np.empty(step, np.int32)
+        for start in range(0, values.size, step):
+            count = min(step, values.size - start)
+            rows, found = borrow(words, 0, count), borrow(normed, 0, count)
+            quantise(borrow(values, start, count), factor, reach, rows)
+            norm_rows(rows, length, has_mean, gamma, beta, points, slopes, intercepts, limits, levels, found)
+            dequantise(found, scale, borrow(results, start, count))
         return 0
 
     return compute

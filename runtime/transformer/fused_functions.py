@@ -7,7 +7,7 @@
 | QuantisedLayerNormU8, QuantisedRmsNormU8 | x, factor, reach, then as LayerNormU8 or RmsNormU8 | uint8 |
 | QuantisedLayerNormF32, QuantisedRmsNormF32 | x, factor, reach, then as the I32 form, scale | float32 |
 
-x becomes round(clip(x * factor, -reach, reach)), reach at most 2^24; what is float32 in the end was multiplied by scale.
+x becomes round(clip(x * factor, -reach, reach)), reach at most 2^24; floats that come out are times scale.
 """
 
 from __future__ import annotations

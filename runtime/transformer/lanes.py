@@ -26,11 +26,12 @@ class LaneWriter:
     def __init__(self, builder: Any) -> None:
         self.builder = builder
 
-    def loop(self, count: Any, body: Body, kind: Any = WORDS) -> Any:
-        """Write a loop over at least 16 elements; return the last sum, lanes of a kind that start at 0.
+    def loop(self, count: Any, body: Body, start: Any = None) -> Any:
+        """Write a loop over at least 16 elements; return the last sum, which starts as these lanes, or zeros.
 
         Where their number is no multiple of 16, the last lanes start earlier, and only some are new.
         """
+        first_total = fill(0) if start is None else start
         builder = self.builder
         full = builder.and_(count, INDEX(-LANES))
         before, lanes, check, tail, done = (
@@ -39,9 +40,9 @@ class LaneWriter:
         )
         builder.branch(lanes)
         builder.position_at_end(lanes)
-        start, total = builder.phi(INDEX), builder.phi(kind)
+        start, total = builder.phi(INDEX), builder.phi(first_total.type)
         start.add_incoming(INDEX(0), before)
-        total.add_incoming(ir.Constant(kind, [0] * LANES), before)
+        total.add_incoming(first_total, before)
         next_total = body(start, None, total)
         next_start = builder.add(start, INDEX(LANES))
         start.add_incoming(next_start, builder.block)
@@ -56,7 +57,7 @@ class LaneWriter:
         last_total = body(at, builder.icmp_signed(">=", positions, seen), next_total)
         builder.branch(done)
         builder.position_at_end(done)
-        result = builder.phi(kind)
+        result = builder.phi(first_total.type)
         result.add_incoming(next_total, check)
         result.add_incoming(last_total, tail)
         return result
@@ -96,11 +97,17 @@ class LaneWriter:
 
     def sum_up(self, lanes: Any) -> Any:
         """Return the sum of lanes as an int64; it must fit the lanes' own type."""
+        total = self.reduce("add", lanes)
+        return total if total.type == INDEX else self.builder.sext(total, INDEX)
+
+    def reduce(self, operation: str, lanes: Any) -> Any:
+        """Return one number of all lanes, by an operation of `llvm.vector.reduce`."""
         kind, module = lanes.type, self.builder.module
-        name = f"llvm.vector.reduce.add.v{LANES}i{kind.element.width}"
-        reduce = module.globals.get(name) or ir.Function(module, ir.FunctionType(kind.element, [kind]), name)
-        total = self.builder.call(reduce, [lanes])
-        return total if kind.element == INDEX else self.builder.sext(total, INDEX)
+        name = f"llvm.vector.reduce.{operation}.v{LANES}i{kind.element.width}"
+        function = module.globals.get(name) or ir.Function(
+            module, ir.FunctionType(kind.element, [kind]), name
+        )
+        return self.builder.call(function, [lanes])
 
 
 def fill(value: int) -> Any:

@@ -11,8 +11,8 @@ from ..jit import kernel
 from .lanes import LANES, borrow
 from .operator_kernels import Int32, Int64, is_narrow, look_up_one, pack_table
 from .ort_calls import Word
-from .row_lanes import find_exponent, scale_lanes, share_lanes, subtract_lanes, sum_lanes
-from .table_lanes import look_up_below_lanes
+from .row_lanes import find_exponent, find_largest_lanes, scale_lanes, share_lanes, subtract_lanes, sum_lanes
+from .table_lanes import count_lanes, look_up_below_lanes
 
 Array = NDArray[Any]
 
@@ -38,69 +38,86 @@ def softmax_rows(
     output_bits: int,
     results: Array,
 ) -> None:
-    """Write the softmax of each row of values (rows * length,) int32 to results, uint8."""
-    is_fast = length >= _LANES and fits_lanes(exp_breakpoints, exp_slopes, exp_intercepts, exp_limits)
-    high, together = (1 << output_bits) - 1, min(max(_BLOCK // length, 1), _MOST_ROWS)
+    """Write the softmax of each row of values (rows * length,) int32 to results, uint8 or uint16 of `output_bits`."""
+    is_fast = length >= _LANES and slopes.size <= _LANES and limits[4] <= LARGEST_EXPONENTIAL
+    if not (is_fast and fits_lanes(exp_breakpoints, exp_slopes, exp_intercepts, exp_limits)):
+        for start in range(0, values.size, length):
+            _softmax_row(
+                borrow(values, start, length),
+                exp_breakpoints,
+                exp_slopes,
+                exp_intercepts,
+                exp_limits,
+                breakpoints,
+                slopes,
+                intercepts,
+                limits,
+                output_bits,
+                borrow(results, start, length),
+            )
+        return
+    packed = pack_table(exp_breakpoints, exp_slopes, exp_intercepts, exp_limits)
+    inverse = pack_table(breakpoints, slopes, intercepts, limits)
     # Several rows at a time: the search for 1/sum, one step after the other, then overlaps with that of other rows.
-    parts = np.empty(together * length, np.int32)
+    together = min(max(_BLOCK // length, 1), _MOST_ROWS)
+    parts, largest = np.empty(together * length, np.int32), np.empty(together, np.int32)
     factors, shifts = np.empty(together, np.int64), np.empty(together, np.int64)
-    packed = pack_table(exp_breakpoints, exp_slopes, exp_intercepts, exp_limits) if is_fast else parts
     for block in range(0, values.size, together * length):
         rows = min(together, (values.size - block) // length)
         for row in range(rows):
-            start, own = block + row * length, borrow(parts, row * length, length)
-            if is_fast:
-                factors[row] = find_exponentials(borrow(values, start, length), packed, exp_limits[1], own)
-                continue
-            largest, total = find_largest(borrow(values, start, length)), np.int64(0)
-            for index in range(length):
-                below = np.int64(values[start + index]) - largest
-                own[index] = look_up_one(below, exp_breakpoints, exp_slopes, exp_intercepts, exp_limits)
-                total += own[index]
-            factors[row] = total
+            largest[row] = find_largest_lanes(borrow(values, block + row * length, length))
         for row in range(rows):
-            total = max(factors[row], np.int64(1))
-            exponent = find_exponent(total)
-            moved = (total << max(SUM_BITS - exponent, 0)) >> max(exponent - SUM_BITS, 0)
-            factors[row] = look_up_one(moved, breakpoints, slopes, intercepts, limits)
-            shifts[row] = min(max(exponent + RECIPROCAL_BITS - output_bits, 1), LARGEST_SHIFT)
+            floor = np.int32(max(np.int64(largest[row]) + exp_limits[1], np.int64(_SMALLEST)))
+            source, own = borrow(values, block + row * length, length), borrow(parts, row * length, length)
+            factors[row] = look_up_below_lanes(source, floor, largest[row], packed, own)
         for row in range(rows):
-            start = block + row * length
-            share_row(
-                borrow(parts, row * length, length),
-                factors[row],
-                shifts[row],
-                high,
-                borrow(results, start, length),
-            )
+            moved, shifts[row] = _normalise(factors[row], output_bits)
+            x = min(max(moved, limits[1]), limits[2])
+            segment = min(count_lanes(inverse, np.int32(x)), slopes.size - 1)
+            share = (np.int64(slopes[segment]) * x + intercepts[segment]) >> limits[0]
+            factors[row] = min(max(share, limits[3]), limits[4])
+        for row in range(rows):
+            own, half = borrow(parts, row * length, length), np.int64(1) << (shifts[row] - 1)
+            shares = borrow(results, block + row * length, length)
+            share_lanes(own, np.int32(factors[row]), np.int32(half), np.int32(shifts[row]), shares)
 
 
 @kernel
-def find_exponentials(row: Int32, packed: Int32, input_low: int, results: Int32) -> Word:
-    """Write the exponentials of a row less its largest number, and return their sum."""
-    largest = find_largest(row)
-    floor = max(np.int64(largest) + input_low, np.int64(_SMALLEST))
-    return look_up_below_lanes(row, np.int32(floor), np.int32(largest), packed, results)
+def _normalise(total: Word, output_bits: int) -> Word:
+    """Return a sum of exponentials moved to 2^SUM_BITS or above, and the shift of the division by it."""
+    total = max(total, np.int64(1))
+    exponent = find_exponent(total)
+    moved = (total << max(SUM_BITS - exponent, 0)) >> max(exponent - SUM_BITS, 0)
+    return moved, min(max(exponent + RECIPROCAL_BITS - output_bits, 1), LARGEST_SHIFT)
 
 
 @kernel
-def share_row(parts: Int32, factor: int, shift: int, high: int, results: Array) -> None:
-    """Write min((part * factor + half) >> shift, high)."""
-    half = np.int64(1) << (shift - 1)
-    if parts.size >= _LANES and factor <= LARGEST_EXPONENTIAL:
-        share_lanes(parts, np.int32(factor), np.int32(half), np.int32(shift), np.int32(high), results)
-        return
-    for index in range(parts.size):
-        results[index] = min((parts[index] * factor + half) >> shift, high)
-
-
-@kernel
-def find_largest(row: Int32) -> Word:
-    """Return the largest of some integers."""
-    largest = row[0]
+def _softmax_row(
+    row: Int32,
+    exp_breakpoints: Int32,
+    exp_slopes: Int32,
+    exp_intercepts: Int64,
+    exp_limits: Int64,
+    breakpoints: Int32,
+    slopes: Int32,
+    intercepts: Int64,
+    limits: Int64,
+    output_bits: int,
+    results: Array,
+) -> None:
+    """Write the softmax of one row, number by number."""
+    parts, largest, total = np.empty(row.size, np.int64), row[0], np.int64(0)
+    for value in row:
+        largest = max(largest, value)
     for index in range(row.size):
-        largest = max(largest, row[index])
-    return largest
+        below = np.int64(row[index]) - largest
+        parts[index] = look_up_one(below, exp_breakpoints, exp_slopes, exp_intercepts, exp_limits)
+        total += parts[index]
+    moved, shift = _normalise(total, output_bits)
+    factor = look_up_one(moved, breakpoints, slopes, intercepts, limits)
+    half = np.int64(1) << (shift - 1)
+    for index in range(row.size):
+        results[index] = min((parts[index] * factor + half) >> shift, (1 << output_bits) - 1)
 
 
 @kernel

@@ -7,7 +7,7 @@ from typing import Any
 from llvmlite import ir
 
 from ..jit import numba
-from .lanes import INDEX, LONGS, WORDS, LaneWriter, fill, open_arrays
+from .lanes import INDEX, LANES, LONGS, WORDS, LaneWriter, fill, open_arrays
 
 _types: Any = numba.types
 _intrinsic: Any = numba.extending.intrinsic
@@ -25,33 +25,52 @@ def find_exponent(typing_context: Any, value: Any) -> Any:
 
 
 @_intrinsic  # type: ignore[untyped-decorator]
-def share_lanes(
-    typing_context: Any, parts: Any, factor: Any, half: Any, shift: Any, high: Any, results: Any
-) -> Any:
-    """Write min((part * factor + half) >> shift, high) in uint32.
+def share_lanes(typing_context: Any, parts: Any, factor: Any, half: Any, shift: Any, results: Any) -> Any:
+    """Write min((part * factor + half) >> shift, the largest result) in uint32.
 
     Args:
         parts: (N,) int32, N at least 16.
-        factor, half, shift, high: int32, 0 or more; shift below 32.
+        factor, half, shift: int32, 0 or more; shift below 32.
         results: (N,) uint8 or uint16.
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         source, *numbers, target = open_arrays(context, builder, signature.args, arguments)
         writer = LaneWriter(builder)
-        factors, halves, shifts, highs = (writer.broadcast(number) for number in numbers)
+        factors, halves, shifts = (writer.broadcast(number) for number in numbers)
+        highs = fill((1 << min(results.dtype.bitwidth, 16)) - 1)
 
         def body(at: Any, is_new: Any, total: Any) -> Any:
             sums = builder.add(builder.mul(writer.load(source.data, at), factors), halves)
             shares = builder.lshr(sums, shifts)
-            writer.store(writer.smaller(shares, highs), target.data, at)
+            # Without a sign, so that one instruction narrows and saturates bytes.
+            least = builder.select(builder.icmp_unsigned("<", shares, highs), shares, highs)
+            writer.store(least, target.data, at)
             return total
 
         writer.loop(builder.extract_value(source.shape, 0), body)
         return context.get_dummy_value()
 
     word = _types.int32
-    return _types.void(parts, word, word, word, word, results), generate
+    return _types.void(parts, word, word, word, results), generate
+
+
+@_intrinsic  # type: ignore[untyped-decorator]
+def find_largest_lanes(typing_context: Any, values: Any) -> Any:
+    """Return the largest of (N,) int32, N at least 16."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        (source,) = open_arrays(context, builder, signature.args, arguments)
+        writer = LaneWriter(builder)
+        least = ir.Constant(WORDS, [-(2**31)] * LANES)
+
+        def body(at: Any, is_new: Any, largest: Any) -> Any:
+            return writer.larger(writer.load(source.data, at), largest)
+
+        lanes = writer.loop(builder.extract_value(source.shape, 0), body, start=least)
+        return writer.reduce("smax", lanes)
+
+    return _types.int32(values), generate
 
 
 @_intrinsic  # type: ignore[untyped-decorator]
@@ -73,7 +92,9 @@ def sum_lanes(typing_context: Any, values: Any, bound: Any) -> Any:
             counted = clipped if is_new is None else builder.select(is_new, clipped, fill(0))
             return builder.add(total, builder.sext(counted, LONGS))
 
-        return writer.sum_up(writer.loop(builder.extract_value(source.shape, 0), body, LONGS))
+        return writer.sum_up(
+            writer.loop(builder.extract_value(source.shape, 0), body, ir.Constant(LONGS, [0] * LANES))
+        )
 
     return _types.int64(values, _types.int32), generate
 
@@ -102,7 +123,9 @@ def subtract_lanes(typing_context: Any, values: Any, bound: Any, bits: Any, mean
             long = builder.sext(counted, LONGS)
             return builder.add(total, builder.mul(long, long))
 
-        return writer.sum_up(writer.loop(builder.extract_value(source.shape, 0), body, LONGS))
+        return writer.sum_up(
+            writer.loop(builder.extract_value(source.shape, 0), body, ir.Constant(LONGS, [0] * LANES))
+        )
 
     word = _types.int32
     return _types.int64(values, word, word, word, results), generate

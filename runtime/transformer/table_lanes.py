@@ -93,6 +93,20 @@ def look_up_below_lanes(
     return _types.int64(values, _types.int32, _types.int32, packed, results), generate
 
 
+@_intrinsic  # type: ignore[untyped-decorator]
+def count_lanes(typing_context: Any, packed: Any, number: Any) -> Any:
+    """Return how many breakpoints of a packed table are <= an int32, without a branch; an int64."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        table, value = open_arrays(context, builder, signature.args, arguments)
+        writer = LaneWriter(builder)
+        points = writer.load(table.data, INDEX(Packed.BREAKPOINTS))
+        is_passed = builder.icmp_signed("<=", points, writer.broadcast(value))
+        return builder.zext(builder.ctpop(builder.bitcast(is_passed, ir.IntType(LANES))), INDEX)
+
+    return _types.int64(packed, _types.int32), generate
+
+
 class _LookupWriter(LaneWriter):
     """Writes look-ups; what it loads of the table stays in registers."""
 
@@ -132,7 +146,10 @@ class _LookupWriter(LaneWriter):
             segments = builder.select(builder.icmp_signed(">=", numbers, middle), fill(8), fill(0))
             for step, breakpoints in probes:  # the segment is at least that many further on?
                 is_beyond = builder.icmp_signed(">=", numbers, builder.call(permute, [breakpoints, segments]))
-                segments = builder.select(is_beyond, builder.add(segments, fill(step)), segments)
+                # The permute takes the low four bits. One more keeps the step of 1 from becoming a conversion of
+                # the mask, which is slower.
+                further = builder.add(segments, fill(step + (LANES if step == 1 else 0)))
+                segments = builder.select(is_beyond, further, segments)
             return builder.call(permute, [slopes, segments]), builder.call(permute, [intercepts, segments])
 
         return find

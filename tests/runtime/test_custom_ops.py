@@ -348,3 +348,32 @@ def test_a_file_stays_portable_where_the_switch_says_so(
     assert custom_ops.bind_fast_operators(whole) == model
     monkeypatch.setenv(custom_ops.SWITCH, "portable")
     assert custom_ops.make_fast(whole, onnxruntime.SessionOptions()) == whole
+
+
+def test_functions_without_a_compiled_form_stay_beside_those_with_one() -> None:
+    onnx = pytest.importorskip("onnx")
+    from colonnade.runtime.transformer import functions
+
+    helper, opsets = onnx.helper, [onnx.helper.make_opsetid("", 17), onnx.helper.make_opsetid(DOMAIN, 1)]
+    body = [helper.make_node("Add", ["a", "a"], ["b"])]
+    twice = helper.make_function(DOMAIN, "Twice", ["a"], ["b"], body, opsets[:1])
+    written = [functions.write_function("TableI32", 17), twice]
+    case = self_test.draw_case("TableI32", (3, 50), np.random.default_rng(6))
+    names = [f"x{place}" for place in range(5)]
+    kinds = find_operator("TableI32").inputs
+    inputs = [
+        helper.make_tensor_value_info(name, int(kind), None) for name, kind in zip(names, kinds, strict=True)
+    ]
+    nodes = [
+        helper.make_node("TableI32", names, ["t"], domain=DOMAIN),
+        helper.make_node("Twice", ["t"], ["y"], domain=DOMAIN),
+    ]
+    graph = helper.make_graph(nodes, "g", inputs, [helper.make_tensor_value_info("y", 6, None)])
+    model = helper.make_model(
+        graph, functions=written, opset_imports=opsets, ir_version=8
+    ).SerializeToString()
+    options = onnxruntime.SessionOptions()
+    fast = custom_ops.make_fast(model, options)
+    assert len(fast) < len(model)
+    session = onnxruntime.InferenceSession(fast, options)
+    self_test.compare("Twice", self_test.run(session, case.inputs), 2 * case.expected)

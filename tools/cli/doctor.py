@@ -102,6 +102,7 @@ def check_installation(model: str) -> list[Finding]:
         ),
         _check_threads(hardware.cores),
         _check_cache(),
+        _check_operators(),
     ]
     for extra, packages in _EXTRAS.items():
         missing = [package for package in packages if find_spec(package) is None]
@@ -135,6 +136,15 @@ def _check_cache() -> Finding:
         describe_cache(),
         "kernels are compiled anew in every process; set COLONNADE_CACHE_DIR to a folder of yours",
     )
+
+
+def _check_operators() -> Finding:
+    """Tell whether transformers run compiled operators; that they do not costs time only, so all is well either way."""
+    from ...runtime.transformer.custom_ops import find_verdict
+
+    verdict = find_verdict()
+    seen = "compiled" if verdict.usable else f"portable, which is slower: {verdict.reason}"
+    return Finding("operators", True, f"{seen} (of quantised transformers)")
 
 
 def check_recording(
