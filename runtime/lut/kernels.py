@@ -26,7 +26,7 @@ _VARIANCE_BITS = operators.VARIANCE_BITS
 _NORMAL_SHIFT = operators.RSQRT_BITS - operators.NORMAL_BITS
 _OUTPUT_SHIFT = operators.OUTPUT_SHIFT
 _INT32_MIN, _INT32_MAX = -(2**31), 2**31 - 1
-_BLOCK = 8  # rows whose steps go together: the steps of one row wait for each other, those of several do not
+_BLOCK = 4  # rows whose steps go together: the steps of one row wait for each other, those of several do not
 Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
 Numbers = tuple[int, int, int, int, int, int]
@@ -36,7 +36,7 @@ def apply(x_q: npt.ArrayLike, table: IntegerTable) -> Integers:
     """As `reference.apply`."""
     values = check_integers(x_q)
     out = np.empty(values.shape, table.dtype)
-    look_up(np.ascontiguousarray(values.reshape(-1)), *_unpack(table), out.reshape(-1))
+    look_up(np.ascontiguousarray(values.reshape(-1)), *unpack(table), out.reshape(-1))
     return out
 
 
@@ -51,8 +51,8 @@ def softmax(x_q: npt.ArrayLike, tables: SoftmaxTables) -> Integers:
         width = rows.shape[-1]
         softmax_rows(
             rows.reshape(-1, width),
-            *_unpack(tables.exponential),
-            *_unpack(tables.reciprocal),
+            *unpack(tables.exponential),
+            *unpack(tables.reciprocal),
             tables.output_bits,
             out.reshape(-1, width),
         )
@@ -77,7 +77,7 @@ def _norm(x_q: npt.ArrayLike, tables: NormTables, gamma_q: Int32, beta_q: Int64,
     if rows.size:
         norm_rows(
             rows.reshape(-1, width),
-            *_unpack(tables.rsqrt),
+            *unpack(tables.rsqrt),
             (int(centred), tables.epsilon, tables.low, tables.high),
             np.ascontiguousarray(gamma_q),
             np.ascontiguousarray(beta_q),
@@ -86,7 +86,7 @@ def _norm(x_q: npt.ArrayLike, tables: NormTables, gamma_q: Int32, beta_q: Int64,
     return out
 
 
-def _unpack(table: IntegerTable) -> tuple[Int32, Int32, Int64, Numbers]:
+def unpack(table: IntegerTable) -> tuple[Int32, Int32, Int64, Numbers]:
     """Return what kernels take of a table: arrays of at least LANES entries, and its numbers."""
     numbers = (table.shift, table.input_low, table.input_high, table.low, table.high, int(table.narrow))
     return *table.padded, numbers
@@ -222,16 +222,26 @@ def softmax_rows(
                 part_sum = np.int32(part_sum + parts[row, place])
             totals[row] = max(part_sum, 1)
         for row in range(rows):
-            exponent = find_exponent(totals[row])
-            moved = (totals[row] << max(_SUM_BITS - exponent, 0)) >> max(exponent - _SUM_BITS, 0)
-            factors[row] = look_up_one(moved, div_breakpoints, div_slopes, div_intercepts, div_numbers)
-            shifts[row] = min(max(exponent + _RECIPROCAL_BITS - output_bits, 1), _LARGEST_SHIFT)
+            factors[row], shifts[row] = _find_reciprocal(
+                totals[row], output_bits, div_breakpoints, div_slopes, div_intercepts, div_numbers
+            )
         for row in range(rows):
             factor, shift = factors[row], shifts[row]
             half = np.int32(np.int64(1) << (shift - 1))
             for place in range(width):
                 share: Any = scale_part(parts[row, place], factor, half, shift)
                 out[first + row, place] = min(share, high)
+
+
+@kernel
+def _find_reciprocal(
+    total: Any, output_bits: int, breakpoints: Int32, slopes: Int32, intercepts: Int64, numbers: Numbers
+) -> tuple[Any, Any]:
+    """Return factor and shift by which a softmax divides by the total of its row, 1 or more."""
+    exponent = find_exponent(total)
+    moved = (total << max(_SUM_BITS - exponent, 0)) >> max(exponent - _SUM_BITS, 0)
+    factor = look_up_one(moved, breakpoints, slopes, intercepts, numbers)
+    return factor, min(max(exponent + _RECIPROCAL_BITS - output_bits, 1), _LARGEST_SHIFT)
 
 
 @kernel
@@ -257,40 +267,36 @@ def norm_rows(
     """
     centred, epsilon, low, high = limits
     length = np.int64(x.shape[1])
-    deviations = np.empty((_BLOCK, length), np.int32)
-    squares, factors, shifts = (
-        np.empty(_BLOCK, np.int64),
-        np.empty(_BLOCK, np.int32),
-        np.empty(_BLOCK, np.int64),
-    )
+    totals, squares = np.empty(_BLOCK, np.int64), np.empty(_BLOCK, np.int64)
+    factors, shifts = np.empty(_BLOCK, np.int32), np.empty(_BLOCK, np.int64)
     for first in range(0, x.shape[0], _BLOCK):
         rows = min(_BLOCK, x.shape[0] - first)
         for row in range(rows):
-            mean = np.int64(0)
-            if centred:
-                total = length * (_LARGEST_INPUT + 1)
-                for place in range(length):
-                    total += min(max(np.int32(x[first + row, place]), _LEAST32), _MOST32)
-                mean = ((total << _MEAN_BITS) + (length >> 1)) // length - (
-                    (_LARGEST_INPUT + 1) << _MEAN_BITS
-                )
-            square = np.int64(0)
+            total, square = np.int64(0), np.int64(0)
             for place in range(length):
-                value = min(max(np.int32(x[first + row, place]), _LEAST32), _MOST32)
-                deviation = np.int32((np.int64(value) << _MEAN_BITS) - mean)
-                deviations[row, place] = deviation
-                square += np.int64(deviation) * np.int64(deviation)
-            squares[row] = square
+                value = np.int64(min(max(np.int32(x[first + row, place]), _LEAST32), _MOST32))
+                total += value
+                square += value * value
+            totals[row], squares[row] = total, square
         for row in range(rows):
-            variance = max(squares[row] // length + epsilon, 1)
+            above = totals[row] + length * (_LARGEST_INPUT + 1)
+            mean = ((above << _MEAN_BITS) + (length >> 1)) // length - ((_LARGEST_INPUT + 1) << _MEAN_BITS)
+            mean *= centred
+            # The sum of (2^bits x - mean)^2; its parts may wrap, the whole is below 2^63.
+            spread = (squares[row] << (2 * _MEAN_BITS)) - mean * (
+                (totals[row] << (_MEAN_BITS + 1)) - mean * length
+            )
+            variance = max(spread // length + epsilon, 1)
             half_exponent = find_exponent(variance) >> 1
             up, down = max(_VARIANCE_BITS - 2 * half_exponent, 0), max(2 * half_exponent - _VARIANCE_BITS, 0)
-            factors[row] = look_up_one((variance << up) >> down, breakpoints, slopes, intercepts, numbers)
+            factor = look_up_one((variance << up) >> down, breakpoints, slopes, intercepts, numbers)
             shifts[row] = _NORMAL_SHIFT + half_exponent
+            factors[row] = factor << _MEAN_BITS
+            totals[row] = (np.int64(1) << (shifts[row] - 1)) - mean * factor
         for row in range(rows):
-            factor, shift = np.int64(factors[row]), shifts[row]
-            half = np.int64(1) << (shift - 1)
+            factor, offset, shift = np.int64(factors[row]), totals[row], shifts[row]
             for place in range(length):
-                normal = np.int32((np.int64(deviations[row, place]) * factor + half) >> shift)
-                value = (np.int64(normal) * np.int64(gamma[place]) + beta[place]) >> _OUTPUT_SHIFT
-                out[first + row, place] = min(max(value, low), high)
+                value = np.int64(min(max(np.int32(x[first + row, place]), _LEAST32), _MOST32))
+                normal = np.int32((value * factor + offset) >> shift)
+                scaled = (np.int64(normal) * np.int64(gamma[place]) + beta[place]) >> _OUTPUT_SHIFT
+                out[first + row, place] = min(max(scaled, low), high)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UsageError
-from ..quant import ActivationFormat, QuantisedTensor, Scheme, quantise_matrix
+from ..quant import ActivationFormat, QuantisedMatrix, QuantisedTensor, Scheme, quantise_matrix
 from .calibrate import RangeMethod, Seen, find_range
 from .graph import Graph
 from .integers import Bytes, multiply_to_float, quantise_unsigned
@@ -74,7 +74,8 @@ def rewrite_linears(
     for linear in group:
         stop = start + linear.weight.shape[1]
         tensor = matrix.take_rows(start, stop)
-        _replace(graph, linear, left, tensor, _find_bias(linear, tensor, matrix.channel_scale, exact, seen, left))
+        bias = _find_bias(linear, stacked[start:stop], matrix, tensor, seen, left)
+        _replace(graph, linear, left, tensor, bias)
         yield LinearResult(linear.name, "uint8 x int8", _measure_size(tensor), matrix.relative_error)
         start = stop
 
@@ -107,14 +108,17 @@ def _quantise_input(
 
 
 def _find_bias(
-    linear: Linear, tensor: QuantisedTensor, channel_scale: NDArray[np.float64], exact: Seen, seen: Seen, left: Bytes
+    linear: Linear, wanted: NDArray[np.float64], matrix: QuantisedMatrix, tensor: QuantisedTensor, seen: Seen, left: Bytes
 ) -> NDArray[np.float32]:
-    """Return the bias that makes the mean of the output on the calibration rows what it was."""
-    rows = seen.rows.astype(np.float64)
-    levels = np.clip(np.rint(rows / channel_scale / left.scale) + left.zero, 0, 255) - left.zero
-    drift = exact.rows.mean(axis=0, dtype=np.float64) @ linear.weight - (left.scale * levels.mean(axis=0)) @ tensor.decode().T
-    bias = np.zeros(linear.weight.shape[1]) if linear.bias is None else linear.bias
-    return (bias + drift).astype(np.float32)  # type: ignore[no-any-return]
+    """Return the bias that makes up for what rounding the weights does to the mean of the output.
+
+    What clipping does to activations is left out: it befalls few positions, and the bias is added to all.
+    """
+    scaled = seen.rows.astype(np.float64) / matrix.channel_scale
+    levels = np.clip(np.rint(scaled / left.scale) + left.zero, 0, 255) - left.zero
+    drift = left.scale * levels.mean(axis=0) @ (wanted * matrix.channel_scale - tensor.decode()).T
+    bias = np.zeros(len(wanted)) if linear.bias is None else linear.bias
+    return np.asarray(bias + drift, np.float32)
 
 
 def _replace(

@@ -10,6 +10,7 @@ import typer
 
 from . import options, terminal
 from .bench_accelerator import bench_accelerator
+from .bench_lut import bench_lut
 from .bench_transformer import bench_transformer
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ _KEEP = 0.5
 
 
 app.command("accelerator")(bench_accelerator)
+app.command("lut")(bench_lut)
 app.command("transformer")(bench_transformer)
 
 

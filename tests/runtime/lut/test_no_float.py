@@ -55,7 +55,7 @@ def run_everything():
             kernels.softmax(values, build_softmax(0.1, output_bits=bits))
         for operator in (kernels.layer_norm, kernels.rms_norm):
             operator(values, build_norm(0.1, 1e-5), gamma_q, beta_q)
-    numbers = kernels._unpack(table.to_integer(0.1, 0.1))
+    numbers = kernels.unpack(table.to_integer(0.1, 0.1))
     kernels.look_up_one(5, *numbers)
     kernels._look_up_vectors(0, 0, 80, 0, x_q[0], *numbers, np.empty(80, np.int32))
 
