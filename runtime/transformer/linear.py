@@ -108,7 +108,12 @@ def _quantise_input(
 
 
 def _find_bias(
-    linear: Linear, wanted: NDArray[np.float64], matrix: QuantisedMatrix, tensor: QuantisedTensor, seen: Seen, left: Bytes
+    linear: Linear,
+    wanted: NDArray[np.float64],
+    matrix: QuantisedMatrix,
+    tensor: QuantisedTensor,
+    seen: Seen,
+    left: Bytes,
 ) -> NDArray[np.float32]:
     """Return the bias that makes up for what rounding the weights does to the mean of the output.
 

@@ -65,7 +65,8 @@ class Samples:
                 break
         if self.length is not None:
             sample = {
-                name: value[:, : self.length] if _is_sequence(value) else value for name, value in sample.items()
+                name: value[:, : self.length] if _is_sequence(value) else value
+                for name, value in sample.items()
             }
         return sample
 

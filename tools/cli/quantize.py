@@ -145,7 +145,18 @@ def quantize(
     if not frames:
         raise typer.BadParameter("a detector is calibrated on recordings; name one", param_hint="--frames")
     _quantize_detector(
-        model, output, frames, method or _METHOD, limit, source, overwrite, threads, format, topic, columns, quiet
+        model,
+        output,
+        frames,
+        method or _METHOD,
+        limit,
+        source,
+        overwrite,
+        threads,
+        format,
+        topic,
+        columns,
+        quiet,
     )
 
 
