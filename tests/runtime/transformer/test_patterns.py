@@ -141,7 +141,8 @@ def test_attention(scores: str) -> None:
 
 
 def test_a_mask_that_is_scaled_with_the_scores_is_not_an_attention() -> None:
-    lines = "t = Transpose z perm=0,2,1\na = MatMul x t\nb = Add a mask\nd = Mul b half\ns = Softmax d axis=-1\ny = MatMul s z"
+    scores = "t = Transpose z perm=0,2,1\na = MatMul x t\nb = Add a mask\nd = Mul b half\n"
+    lines = scores + "s = Softmax d axis=-1\ny = MatMul s z"
     found = find(lines, mask=np.zeros((1, 5)))
     assert found.attentions == ()
     assert len(found.softmaxes) == 1
