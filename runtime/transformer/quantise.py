@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..checks import check_whole
+from ..errors import UsageError
+from ..lut.table import MOST_ENTRIES
 from ..quant import Scheme, parse_scheme
 from .attention import rewrite_attention
 from .attention_reuse import Groups, reuse_attention
@@ -105,8 +107,8 @@ def quantize_model(
     progress: Progress | None = None,
 ) -> Quantised:
     """Quantise a model in memory; see `quantize`."""
-    if entries is not None:
-        check_whole("entries", entries, least=2)
+    if entries is not None and not 2 <= check_whole("entries", entries) <= MOST_ENTRIES:
+        raise UsageError(f"the entries of a table must be 2..{MOST_ENTRIES}, got {entries}")
     graph = Graph(model)
     find_ranks(graph, samples, threads)
     reuse_attention(graph, find_patterns(graph).attentions, reuse)

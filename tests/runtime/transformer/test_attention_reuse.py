@@ -1,4 +1,4 @@
-"""test_attention_reuse.py: layers that share an attention map: exact where they must be, and refused where they cannot."""
+"""test_attention_reuse.py: layers that share an attention map: exact where they must be, else refused."""
 
 from __future__ import annotations
 

@@ -55,9 +55,8 @@ def test_outputs_stay_close(model, samples, scheme, least) -> None:
         assert result.integer_attentions == 2
         assert operators.count("SoftmaxU8") == 2
         assert operators.count("QuantisedLayerNormU8") == 1  # only the head takes the last one
-        assert (
-            operators.count("QuantisedTableU8") == 2
-        )  # the table gives the bytes that the next product takes
+        # The table gives the bytes that the next product takes, unless a channel scale comes between.
+        assert operators.count("QuantisedTableU8") == (2 if scheme == "w8a8" else 0)
         assert all(0 < item.relative_error < 0.1 for item in result.linears)
     else:
         assert operators.count("MatMul") == 17
