@@ -6,6 +6,7 @@ import re
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,7 @@ import onnx
 from graph_builder import GraphBuilder, describe_tensor
 from numpy.typing import NDArray
 
-_STORY_START = re.compile(
-    r"(Once upon a time|Once there|One day,? (a|there|in)|There (was|once)|In a )"
-)
+_STORY_START = re.compile(r"(Once upon a time|Once there|One day,? (a|there|in)|There (was|once)|In a )")
 _NO_MERGE = float("-inf")
 _CLOSED = -1e9  # added to the score of a later token
 Logits = Callable[[NDArray[np.int64]], NDArray[np.float32]]
@@ -60,7 +59,7 @@ def read_weights(path: Path) -> Weights:
 def build_stories(weights: Weights) -> onnx.ModelProto:
     """Return the decoder: `input_ids` int64 (batch, seq) to `logits` (batch, seq, words); no cache."""
     builder = GraphBuilder()
-    words, dim = weights.embedding.shape
+    words = len(weights.embedding)
     _store_constants(builder, weights)
     x = builder.node("Gather", [builder.constant("embedding", weights.embedding), "input_ids"], "embedded")
     for layer in range(len(weights.query)):
@@ -184,7 +183,7 @@ class StoryTokens:
         for character in text[: longest * 2 * max(map(len, self.pieces))]:  # more than they can hold
             data = character.encode("utf-8")
             ids += [self._ids[data]] if data in self._ids else [byte + 3 for byte in data]
-        scores = [self._score_pair(*pair) for pair in zip(ids, ids[1:], strict=False)]
+        scores = [self._score_pair(*pair) for pair in pairwise(ids)]
         while scores and (best := max(scores)) > _NO_MERGE:
             at = scores.index(best)  # the first of equal ones
             ids[at : at + 2] = [self._ids[self.pieces[ids[at]] + self.pieces[ids[at + 1]]]]

@@ -184,7 +184,9 @@ class _Watcher:
     def finish(self) -> Seen:
         empty = np.zeros((0, 0), np.float32)
         values = np.concatenate(self._values) if self._values else empty[0:0].ravel()
-        return Seen(self._low, self._high, self._width, values, np.concatenate(self._rows) if self._rows else empty)
+        return Seen(
+            self._low, self._high, self._width, values, np.concatenate(self._rows) if self._rows else empty
+        )
 
 
 def _thin(values: NDArray[np.float32], count: int) -> NDArray[np.float32]:
@@ -192,5 +194,3 @@ def _thin(values: NDArray[np.float32], count: int) -> NDArray[np.float32]:
     if len(values) <= count:
         return values.copy()
     return values[np.arange(count) * len(values) // count]
-
-

@@ -12,7 +12,9 @@ SMALLEST = 2**13  # numbers of a table below which it stays float
 
 def rewrite_embeddings(graph: Graph) -> int:
     """Replace every Gather of rows from a large float table; return how many there were."""
-    found = [node for node in graph.nodes if node.op_type == "Gather" and read_attribute(node, "axis", 0) == 0]
+    found = [
+        node for node in graph.nodes if node.op_type == "Gather" and read_attribute(node, "axis", 0) == 0
+    ]
     count = 0
     for node in found:
         table = graph.constant(node.input[0])

@@ -1,4 +1,4 @@
-"""graph.py: an ONNX graph that can be edited: who makes a tensor, who takes it, what is constant, which shape it has."""
+"""graph.py: an ONNX graph that can be edited: who makes a tensor and who takes it, its shape, its value if constant."""
 
 from __future__ import annotations
 
@@ -17,7 +17,14 @@ if TYPE_CHECKING:
 Shape = tuple[int | None, ...]
 MICROSOFT = "com.microsoft"  # operators that every onnxruntime has beside ONNX's own
 _LARGEST_FOLD = 2**28  # bytes of the inputs of an operator that is computed ahead
-_RANDOM = {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial"}
+_RANDOM = {
+    "RandomNormal",
+    "RandomUniform",
+    "RandomNormalLike",
+    "RandomUniformLike",
+    "Bernoulli",
+    "Multinomial",
+}
 
 
 class Graph:
@@ -30,7 +37,7 @@ class Graph:
 
     def __init__(self, model: onnx.ModelProto) -> None:
         self._onnx = import_onnx()
-        self._model = self._onnx.ModelProto()
+        self._model: onnx.ModelProto = self._onnx.ModelProto()
         self._model.CopyFrom(model)
         self.opset = find_opset(model)
         self.nodes: list[onnx.NodeProto] = list(self._model.graph.node)
@@ -135,9 +142,17 @@ class Graph:
         self.nodes = [node for node in self.nodes if id(node) not in gone]
         self._index()
 
+    def rename_uses(self, old: str, new: str) -> None:
+        """Let all nodes that take `old` take `new` instead."""
+        for node in self.consumers(old):
+            for place, name in enumerate(node.input):
+                if name == old:
+                    node.input[place] = new
+        self._index()
+
     def with_outputs(self, tensors: Iterable[str]) -> onnx.ModelProto:
         """Return a copy of the model as it now stands that gives tensors as outputs, in place of its own."""
-        copy = self._onnx.ModelProto()
+        copy: onnx.ModelProto = self._onnx.ModelProto()
         copy.CopyFrom(self._model)
         graph = copy.graph
         del graph.node[:], graph.initializer[:], graph.output[:], graph.value_info[:]
@@ -215,9 +230,7 @@ class Graph:
         graph = self._onnx.helper.make_graph([node], "one", inputs, outputs)
         model = self._onnx.helper.make_model(graph, opset_imports=self._model.opset_import)
         values = ReferenceEvaluator(model).run(None, {name: self._constants[name] for name in taken})
-        return {
-            entry.name: np.asarray(value) for entry, value in zip(outputs, values, strict=True)
-        }
+        return {entry.name: np.asarray(value) for entry, value in zip(outputs, values, strict=True)}
 
     def _reach(self) -> list[onnx.NodeProto]:
         """Return the nodes on which an output depends."""

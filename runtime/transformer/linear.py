@@ -74,7 +74,9 @@ def rewrite_linears(
     for linear in group:
         stop = start + linear.weight.shape[1]
         tensor = matrix.take_rows(start, stop)
-        bias = _find_bias(linear, stacked[start:stop], matrix, tensor, seen, left)
+        bias = linear.bias
+        if scheme.rounding == "gptq":
+            bias = _find_bias(linear, stacked[start:stop], matrix, tensor, seen, left)
         _replace(graph, linear, left, tensor, bias)
         yield LinearResult(linear.name, "uint8 x int8", _measure_size(tensor), matrix.relative_error)
         start = stop
@@ -108,7 +110,12 @@ def _quantise_input(
 
 
 def _find_bias(
-    linear: Linear, wanted: NDArray[np.float64], matrix: QuantisedMatrix, tensor: QuantisedTensor, seen: Seen, left: Bytes
+    linear: Linear,
+    wanted: NDArray[np.float64],
+    matrix: QuantisedMatrix,
+    tensor: QuantisedTensor,
+    seen: Seen,
+    left: Bytes,
 ) -> NDArray[np.float32]:
     """Return the bias that makes up for what rounding the weights does to the mean of the output.
 
@@ -122,7 +129,7 @@ def _find_bias(
 
 
 def _replace(
-    graph: Graph, linear: Linear, left: Bytes, tensor: QuantisedTensor, bias: NDArray[np.float32]
+    graph: Graph, linear: Linear, left: Bytes, tensor: QuantisedTensor, bias: NDArray[np.float32] | None
 ) -> None:
     image = tensor.integers()
     if len(image.values) != 1 or image.scale.shape[2] != 1:

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..lut import IntegerTable, Levels, LutTable, NormTables, SoftmaxTables, build_norm, build_softmax, fit, quantise_affine
+from ..lut import (
+    IntegerTable,
+    Levels,
+    LutTable,
+    NormTables,
+    SoftmaxTables,
+    build_norm,
+    build_softmax,
+    fit,
+    quantise_affine,
+)
 from .calibrate import Calibration
 from .curves import FUNCTIONS, Curve, CurveKind
 from .function_writer import DOMAIN
@@ -18,13 +29,15 @@ from .integers import Bytes, dequantise, quantise_wide
 from .norms import Norm
 from .patterns import Softmax
 
+if TYPE_CHECKING:
+    import onnx
+
 CURVE_BITS = 14  # of a curve's input; its table is then evaluated at 16,384 places
 NORM_REACH = 2**17  # of a norm's input, a half of what its arithmetic holds
 OUTPUT_REACH = 2**15 - 1  # of outputs that become float again
 MARGIN = 1.5  # how far beyond what was seen integers reach
 SCORE_FLOOR = 16.0  # how far below the least score masked ones saturate: exp of it rounds to 0
 Affine = tuple[NDArray[np.int32], NDArray[np.int64]]
-_LUT_NAMES: dict[CurveKind, str] = {"gelu": "gelu", "gelu_tanh": "gelu", "silu": "silu", "sigmoid": "sigmoid", "tanh": "tanh"}
 
 
 @dataclass
@@ -97,17 +110,24 @@ class Tables:
         scale = (2.0 * reach + SCORE_FLOOR) / 2**17
         graph.remove([softmax.node])
         x = quantise_wide(graph, softmax.input, scale, 2**17)
-        y = self.add_softmax(x, build_softmax(scale, entries=self.entries, output_bits=16), f"{softmax.output}_u16")
+        y = self.add_softmax(
+            x, build_softmax(scale, entries=self.entries, output_bits=16), f"{softmax.output}_u16"
+        )
         dequantise(graph, y, 1.0 / 65535.0, softmax.output)
 
     def add_softmax(self, x: str, tables: SoftmaxTables, output: str) -> str:
         """Add an integer softmax of int32; return the name of its uint8 or uint16 output."""
-        inputs = [x, *self._store(tables.exponential, f"{output}_exp"), *self._store(tables.reciprocal, f"{output}_reciprocal")]
+        inputs = [
+            x,
+            *self._store(tables.exponential, f"{output}_exp"),
+            *self._store(tables.reciprocal, f"{output}_reciprocal"),
+        ]
         return self._add(f"SoftmaxU{tables.output_bits}", inputs, output)
 
     def _store_norm(self, tables: NormTables, affine: Affine, stem: str) -> list[str]:
         levels = np.array([tables.epsilon, tables.low, tables.high], np.int64)
-        parts = zip(("levels", "gamma", "beta"), (levels, *affine), strict=True)
+        arrays: tuple[NDArray[Any], ...] = (levels, *affine)
+        parts = zip(("levels", "gamma", "beta"), arrays, strict=True)
         stored = [self.graph.add_constant(f"{stem}_{part}", value) for part, value in parts]
         return [*self._store(tables.rsqrt, stem), *stored]
 
@@ -125,11 +145,19 @@ class Tables:
 
     def _store(self, table: IntegerTable, stem: str) -> list[str]:
         limits = (table.shift, table.input_low, table.input_high, table.low, table.high)
-        arrays = (table.breakpoints, table.slopes, table.intercepts, np.array(limits, np.int64))
+        arrays: tuple[NDArray[Any], ...] = (
+            table.breakpoints,
+            table.slopes,
+            table.intercepts,
+            np.array(limits, np.int64),
+        )
         names = ("breakpoints", "slopes", "intercepts", "limits")
-        return [self.graph.add_constant(f"{stem}_{name}", array) for name, array in zip(names, arrays, strict=True)]
+        return [
+            self.graph.add_constant(f"{stem}_{name}", array)
+            for name, array in zip(names, arrays, strict=True)
+        ]
 
-    def _find_quantisation(self, tensor: str) -> tuple[object, Bytes] | None:
+    def _find_quantisation(self, tensor: str) -> tuple[onnx.NodeProto, Bytes] | None:
         """Return the only node that takes a tensor, where that rounds it to uint8, and what it makes."""
         users = self.graph.consumers(tensor)
         if tensor in self.graph.outputs or len(users) != 1 or users[0].op_type != "QuantizeLinear":
@@ -141,6 +169,6 @@ class Tables:
         return users[0], Bytes(users[0].output[0], scale, int(zero))
 
 
-@lru_cache(maxsize=None)
+@cache
 def _fit_curve(kind: CurveKind, entries: int) -> LutTable:
-    return fit(_LUT_NAMES[kind], entries=entries)
+    return fit("gelu" if kind == "gelu_tanh" else kind, entries=entries)  # no 16 segments tell those apart

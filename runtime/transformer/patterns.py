@@ -106,9 +106,7 @@ def find_patterns(graph: Graph) -> Patterns:
     """Find everything that can be rewritten."""
     norms, curves = find_norms(graph), find_curves(graph)
     linears = tuple(linear for node in graph.nodes if (linear := _match_linear(graph, node)) is not None)
-    softmaxes = tuple(
-        softmax for node in graph.nodes if (softmax := _match_softmax(graph, node)) is not None
-    )
+    softmaxes = tuple(softmax for node in graph.nodes if (softmax := _match_softmax(graph, node)) is not None)
     attentions = tuple(
         found for softmax in softmaxes if (found := _match_attention(graph, softmax)) is not None
     )
@@ -117,11 +115,10 @@ def find_patterns(graph: Graph) -> Patterns:
         for node in graph.nodes
         if node.op_type == "MatMul" and all(graph.constant(name) is None for name in node.input)
     )
-    taken = [node for found in (*linears, *norms, *curves, *attentions) for node in found.nodes]
+    matched: tuple[Linear | Norm | Curve | Attention, ...] = (*linears, *norms, *curves, *attentions)
+    taken = [node for found in matched for node in found.nodes]
     taken += [*products, *(softmax.node for softmax in softmaxes)]
-    return Patterns(
-        linears, products, norms, curves, softmaxes, attentions, _count_others(graph, taken)
-    )
+    return Patterns(linears, products, norms, curves, softmaxes, attentions, _count_others(graph, taken))
 
 
 def _match_linear(graph: Graph, node: onnx.NodeProto) -> Linear | None:
@@ -200,7 +197,7 @@ def _match_attention(graph: Graph, softmax: Softmax) -> Attention | None:
                 return None
             mixes = tuple(Mix(user.input[1], user.output[0]) for user in users)
             return Attention((node, *nodes), node.input[0], node.input[1], scale, mask, softmax, mixes)
-        step = _step_back(graph, node, mask)
+        step = _step_back(graph, node, can_be_masked=mask is None and scale == 1.0)
         if step is None:
             return None
         tensor, factor, added = step
@@ -209,7 +206,9 @@ def _match_attention(graph: Graph, softmax: Softmax) -> Attention | None:
     return None
 
 
-def _step_back(graph: Graph, node: onnx.NodeProto, mask: str | None) -> tuple[str, float, str | None] | None:
+def _step_back(
+    graph: Graph, node: onnx.NodeProto, *, can_be_masked: bool
+) -> tuple[str, float, str | None] | None:
     """Return what a scaling or a mask is applied to, its factor and the mask; None for anything else.
 
     Going backwards, the mask has to come before the factor: it is added to scores that are scaled.
@@ -221,7 +220,7 @@ def _step_back(graph: Graph, node: onnx.NodeProto, mask: str | None) -> tuple[st
         if factors[0] is not None and node.op_type == "Mul":
             return node.input[1], factors[0], None
         return None
-    if node.op_type != "Add" or mask is not None:
+    if node.op_type != "Add" or not can_be_masked:
         return None
     sources = [_leads_to_product(graph, name) for name in node.input]
     if sources == [True, False]:
@@ -245,4 +244,6 @@ def _count_others(graph: Graph, taken: list[onnx.NodeProto]) -> tuple[tuple[str,
         for node in graph.nodes
         if id(node) not in known
     ]
-    return tuple(sorted(((name, names.count(name)) for name in set(names)), key=lambda pair: (-pair[1], pair[0])))
+    return tuple(
+        sorted(((name, names.count(name)) for name in set(names)), key=lambda pair: (-pair[1], pair[0]))
+    )

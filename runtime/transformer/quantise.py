@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..checks import check_whole
+from ..errors import UsageError
+from ..lut.table import MOST_ENTRIES
 from ..quant import Scheme, parse_scheme
 from .attention import rewrite_attention
 from .attention_reuse import Groups, reuse_attention
 from .calibrate import RANGE_METHODS as RANGE_METHODS
 from .calibrate import Calibration, Progress, RangeMethod, Seen, calibrate, find_ranks
+from .curves import Curve
 from .embedding import rewrite_embeddings
 from .function_writer import DOMAIN, VERSION
 from .functions import write_function
@@ -19,6 +22,7 @@ from .fused_functions import PREFIX, write_fused_function
 from .graph import MICROSOFT, Graph
 from .linear import LinearResult, group_by_input, is_worthwhile, rewrite_linears
 from .lookup import Tables
+from .norms import Norm
 from .onnx_files import read_model, write_model
 from .patterns import Patterns, find_patterns
 from .samples import Samples
@@ -27,7 +31,9 @@ if TYPE_CHECKING:
     import onnx
 
 ENTRIES = 16
-HEAD_SCHEME = parse_scheme("w8a8")  # of what makes an output, as in the papers on fewer bits: errors there count most
+HEAD_SCHEME = parse_scheme(
+    "w8a8"
+)  # of what makes an output, as in the papers on fewer bits: errors there count most
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,8 +107,8 @@ def quantize_model(
     progress: Progress | None = None,
 ) -> Quantised:
     """Quantise a model in memory; see `quantize`."""
-    if entries is not None:
-        check_whole("entries", entries, least=2)
+    if entries is not None and not 2 <= check_whole("entries", entries) <= MOST_ENTRIES:
+        raise UsageError(f"the entries of a table must be 2..{MOST_ENTRIES}, got {entries}")
     graph = Graph(model)
     find_ranks(graph, samples, threads)
     reuse_attention(graph, find_patterns(graph).attentions, reuse)
@@ -149,7 +155,8 @@ def _calibrate(
     threads: int | None,
     progress: Progress | None,
 ) -> Calibration:
-    names = [name for found in (*patterns.norms, *patterns.curves) for name in (found.input, found.output)]
+    parts: tuple[Norm | Curve, ...] = (*patterns.norms, *patterns.curves)
+    names = [name for part in parts for name in (part.input, part.output)]
     names += [softmax.input for softmax in patterns.softmaxes]
     for attention in patterns.attentions:
         names += [attention.left, attention.right, attention.nodes[0].output[0]]

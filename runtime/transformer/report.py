@@ -94,7 +94,9 @@ def _measure_error(name: str, pairs: list[tuple[NDArray[Any], NDArray[Any]]]) ->
     return OutputError(name, ratio, float(np.mean(same)) if same else 1.0)
 
 
-def _measure_speed(sessions: tuple[Session, Session], sample: Mapping[str, NDArray[Any]]) -> tuple[float, float]:
+def _measure_speed(
+    sessions: tuple[Session, Session], sample: Mapping[str, NDArray[Any]]
+) -> tuple[float, float]:
     """Return the median seconds of each session, run in turn."""
     times: tuple[list[float], list[float]] = [], []
     started = time.perf_counter()

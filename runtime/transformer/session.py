@@ -37,7 +37,9 @@ class Session:
         """
         wrong = sorted(set(self.inputs) ^ set(inputs))
         if wrong:
-            raise UsageError(f"the model takes {', '.join(self.inputs)}; missing or unknown: {', '.join(wrong)}")
+            raise UsageError(
+                f"the model takes {', '.join(self.inputs)}; missing or unknown: {', '.join(wrong)}"
+            )
         try:
             values = self._session.run(list(self.outputs), dict(inputs))
         except Exception as error:  # onnxruntime's own kinds

@@ -28,7 +28,9 @@ def run_function(name, opset, *arrays):
         [make(array, label) for array, label in zip(arrays[1:], names[1:], strict=True)],
     )
     opsets = [helper.make_opsetid("", opset), helper.make_opsetid(DOMAIN, 1)]
-    model = helper.make_model(graph, opset_imports=opsets, functions=[write_function(name, opset)], ir_version=8)
+    model = helper.make_model(
+        graph, opset_imports=opsets, functions=[write_function(name, opset)], ir_version=8
+    )
     return make_session(model, 1).run(None, {"i0": arrays[0]})[0]
 
 
@@ -76,7 +78,10 @@ def test_norms(name: str, opset: int) -> None:
     ends = (0, 255) if name.endswith("U8") else (-(2**15), 2**15 - 1)
     for width in (1, 63, 384):
         gamma, beta = quantise_affine(
-            generator.normal(1, 0.3, width), generator.normal(0, 1, width), 6 / ends[1], 100 if ends[0] == 0 else 0
+            generator.normal(1, 0.3, width),
+            generator.normal(0, 1, width),
+            6 / ends[1],
+            100 if ends[0] == 0 else 0,
         )
         for spread in (0, 2, 300, 20_000, 10**7):
             tables = build_norm(1e-3, 1e-5, low=ends[0], high=ends[1])
