@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +80,30 @@ def test_compiled_and_portable_operators_agree(model, samples, monkeypatch) -> N
     monkeypatch.setattr("colonnade.runtime.transformer.session.make_fast", lambda data, options: data)
     assert np.array_equal(fast, run(result, samples))
     assert len(np.unique(fast)) > 1000
+
+
+ALONE = """
+import sys
+import numpy as np
+import onnxruntime
+
+options = onnxruntime.SessionOptions()
+options.intra_op_num_threads = 1
+session = onnxruntime.InferenceSession(sys.argv[1], options)
+with np.load(sys.argv[2]) as inputs:
+    np.save(sys.argv[3], session.run(None, dict(inputs))[0])
+assert not {"colonnade", "onnx", "numba"} & set(sys.modules)
+"""
+
+
+def test_onnxruntime_alone_gives_the_same(model, samples, tmp_path: Path) -> None:
+    result = quantize_model(model, parse_scheme("w8a8"), samples).model
+    write_model(result, tmp_path / "small.onnx")
+    sample = next(iter(samples))
+    np.savez(tmp_path / "inputs.npz", **sample)
+    files = [tmp_path / name for name in ("small.onnx", "inputs.npz", "outputs.npy")]
+    subprocess.run([sys.executable, "-I", "-c", ALONE, *map(str, files)], check=True)
+    assert np.array_equal(np.load(files[2]), load(files[0], threads=1).run(sample)["out"])
 
 
 def test_threads_change_nothing(model, samples) -> None:
