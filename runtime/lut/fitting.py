@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ _NEAR = (
 )
 
 
+@lru_cache(maxsize=64)  # it takes a second, and a model asks for the same few
 def fit(
     function: str | Function | Target,
     *,

@@ -5,26 +5,30 @@ from __future__ import annotations
 import numpy as np
 
 from ..lut import build_softmax
-from .calibrate import Calibration, RangeMethod, find_range
+from .calibrate import Calibration, find_range
 from .functions import WIDEST_TABLE
 from .graph import Graph
 from .integers import Bytes, multiply, multiply_to_float, quantise_signed, quantise_unsigned, quantise_wide
 from .lookup import SCORE_FLOOR, Tables
 from .patterns import Attention
 
+NARROWEST_HEAD = 16  # below, products of integers are no faster, and 8 bits of so few numbers cost accuracy
 _MASK_REACH = 2**23  # integers that a mask saturates to: far below every score, and no sum overflows
 
 
-def rewrite_attention(
-    graph: Graph, attention: Attention, calibration: Calibration, tables: Tables, method: RangeMethod
-) -> bool:
+def rewrite_attention(graph: Graph, attention: Attention, calibration: Calibration, tables: Tables) -> bool:
     """Replace an attention: uint8 queries times int8 keys are the softmax's integers; its bytes meet int8 values.
 
+    Nothing that was seen of the three is clipped: a few large queries and keys decide where a head looks.
+
     Returns:
-        Whether it was done: where scores are so fine that the exponential's table would be too long, it is not.
+        Whether it was done. It is not where heads are so narrow that integers do not pay, or scores so fine that the
+        exponential's table would be too long.
     """
-    low, high = find_range(calibration.find(attention.left), method)
-    reach = max(-(ends := find_range(calibration.find(attention.right), method))[0], ends[1])
+    if calibration.find(attention.left).width < NARROWEST_HEAD:
+        return False
+    low, high = find_range(calibration.find(attention.left), "min-max")
+    reach = calibration.find(attention.right).reach
     scale = float(np.float32((high - low) / 255.0)) * float(np.float32(reach / 127.0)) * attention.scale
     if scale <= 0.0 or SCORE_FLOOR / scale > WIDEST_TABLE:
         return False
@@ -38,7 +42,7 @@ def rewrite_attention(
         scores = graph.add("Add", [scores, mask], f"{name}_masked")
     softmax = build_softmax(scale, entries=tables.entries)
     shares = Bytes(tables.add_softmax(scores, softmax, f"{name}_u8"), 1.0 / softmax.high, 0)
-    value_ends = find_range(calibration.find(attention.value), method)
-    value = quantise_signed(graph, attention.value, max(-value_ends[0], value_ends[1]))
-    multiply_to_float(graph, shares, value.name, value.scale, None, attention.output)
+    for mix in attention.mixes:
+        value = quantise_signed(graph, mix.value, calibration.find(mix.value).reach)
+        multiply_to_float(graph, shares, value.name, value.scale, None, mix.output)
     return True

@@ -20,6 +20,7 @@ RangeMethod = Literal["min-max", "percentile", "mse"]
 RANGE_METHODS: tuple[RangeMethod, ...] = get_args(RangeMethod)
 PERCENT = 99.99  # of the values, at each end
 _MOST_VALUES = 2**17  # of a tensor that are kept for percentiles and errors
+_MOST_ROWS, _MOST_ROW_VALUES = 2**13, 2**23  # of a tensor, and the numbers in them
 _SHARES = np.linspace(0.3, 1.0, 36)  # of the range that "mse" tries
 Progress = Callable[[int], None]
 
@@ -30,12 +31,14 @@ class Seen:
 
     Attributes:
         low, high: least and largest value, and 0.
+        width: length of the last axis; 0 where there was none.
         values: (n,) float32 of its values, evenly thinned.
         rows: (m, width) float32 of its rows along the last axis, evenly thinned; empty unless asked for.
     """
 
     low: float
     high: float
+    width: int
     values: NDArray[np.float32]
     rows: NDArray[np.float32]
 
@@ -62,7 +65,6 @@ def calibrate(
     tensors: Iterable[str],
     with_rows: Iterable[str] = (),
     *,
-    most_rows: int = 2048,
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> Calibration:
@@ -73,7 +75,6 @@ def calibrate(
         samples: what to run it on.
         tensors: names to look at.
         with_rows: names of which rows are kept, too.
-        most_rows: of a tensor.
         threads: of the runtime.
         progress: called with the number of samples done.
 
@@ -83,7 +84,7 @@ def calibrate(
     names = tuple(dict.fromkeys((*tensors, *with_rows)))
     wanted = frozenset(with_rows)
     session = make_session(graph.with_outputs(name for name in names if name not in graph.inputs), threads)
-    watchers = {name: _Watcher(name in wanted, len(samples), most_rows) for name in names}
+    watchers = {name: _Watcher(name in wanted, len(samples)) for name in names}
     for number, sample in enumerate(samples):
         for name, value in _run(session, names, sample, number):
             if not np.isfinite(value).all():
@@ -92,6 +93,21 @@ def calibrate(
         if progress is not None:
             progress(number + 1)
     return Calibration({name: watcher.finish() for name, watcher in watchers.items()})
+
+
+def find_ranks(graph: Graph, samples: Samples, threads: int | None = None) -> None:
+    """Run the float graph once, to learn the ranks that could not be inferred where patterns depend on them.
+
+    Raises:
+        ModelError: the runtime refuses the graph or the sample.
+    """
+    kinds = ("Softmax", "ReduceMean", "LayerNormalization")
+    wanted = {node.input[0] for node in graph.nodes if node.op_type in kinds}
+    names = tuple(sorted(name for name in wanted if graph.shape(name) is None))
+    if names:
+        session = make_session(graph.with_outputs(names), threads)
+        for name, value in _run(session, names, next(iter(samples)), 0):
+            graph.set_rank(name, np.ndim(value))
 
 
 def find_range(seen: Seen, method: RangeMethod) -> tuple[float, float]:
@@ -148,25 +164,29 @@ def _run(
 class _Watcher:
     """Range and thinned values of one tensor, sample by sample."""
 
-    def __init__(self, keeps_rows: bool, samples: int, most_rows: int) -> None:
+    def __init__(self, keeps_rows: bool, samples: int) -> None:
         self._low = self._high = 0.0
+        self._width = 0
         self._values: list[NDArray[np.float32]] = []
         self._rows: list[NDArray[np.float32]] = []
-        self._keeps_rows = keeps_rows
-        self._most_values, self._most_rows = -(-_MOST_VALUES // samples), -(-most_rows // samples)
+        self._keeps_rows, self._samples = keeps_rows, samples
 
     def observe(self, value: NDArray[np.float32]) -> None:
         if value.size == 0:
             return
         self._low, self._high = min(self._low, float(value.min())), max(self._high, float(value.max()))
-        self._values.append(_thin(value.ravel(), self._most_values))
-        if self._keeps_rows and value.ndim:
-            self._rows.append(_thin(value.reshape(-1, value.shape[-1]), self._most_rows))
+        self._values.append(_thin(value.ravel(), -(-_MOST_VALUES // self._samples)))
+        self._width = value.shape[-1] if value.ndim else 0
+        if self._keeps_rows and self._width:
+            most = min(_MOST_ROWS, _MOST_ROW_VALUES // self._width)
+            self._rows.append(_thin(value.reshape(-1, self._width), -(-most // self._samples)))
 
     def finish(self) -> Seen:
         empty = np.zeros((0, 0), np.float32)
         values = np.concatenate(self._values) if self._values else empty[0:0].ravel()
-        return Seen(self._low, self._high, values, np.concatenate(self._rows) if self._rows else empty)
+        return Seen(
+            self._low, self._high, self._width, values, np.concatenate(self._rows) if self._rows else empty
+        )
 
 
 def _thin(values: NDArray[np.float32], count: int) -> NDArray[np.float32]:
@@ -174,5 +194,3 @@ def _thin(values: NDArray[np.float32], count: int) -> NDArray[np.float32]:
     if len(values) <= count:
         return values.copy()
     return values[np.arange(count) * len(values) // count]
-
-

@@ -28,11 +28,11 @@ def _sigmoid(x: Values) -> Values:
 
 
 def _gelu(x: Values) -> Values:
-    return 0.5 * x * (1.0 + _erf(x / math.sqrt(2.0)))  # type: ignore[no-any-return]
+    return np.asarray(0.5 * x * (1.0 + _erf(x / math.sqrt(2.0))))
 
 
 def _gelu_tanh(x: Values) -> Values:
-    return 0.5 * x * (1.0 + np.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x**3)))  # type: ignore[no-any-return]
+    return np.asarray(0.5 * x * (1.0 + np.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x**3))))
 
 
 FUNCTIONS: dict[CurveKind, Callable[[Values], Values]] = {
@@ -104,7 +104,9 @@ def _match(graph: Graph, seed: onnx.NodeProto) -> Curve | None:
 def _ancestors(graph: Graph, seed: onnx.NodeProto) -> list[str]:
     found, front = [seed.input[0]], [seed.input[0]]
     for _ in range(_DEEPEST):
-        nodes = [node for name in front if (node := graph.producer(name)) is not None and _is_plain(graph, node)]
+        nodes = [
+            node for name in front if (node := graph.producer(name)) is not None and _is_plain(graph, node)
+        ]
         front = [name for node in nodes for name in node.input if graph.constant(name) is None]
         found += [name for name in front if name not in found]
     return found
@@ -131,15 +133,15 @@ def _match_from(graph: Graph, source: str, seed: onnx.NodeProto) -> Curve | None
 
 
 def _follow(graph: Graph, source: str) -> list[onnx.NodeProto]:
-    """Return plain nodes that depend on a tensor, nearest first, in an order in which they can be computed."""
-    reached, found = {source}, []
+    """Return plain nodes that depend on a tensor and are near it, in the order of the graph."""
+    reached, found = {source}, set()
     front = [source]
     for _ in range(_DEEPEST):
         nodes = [node for name in front for node in graph.consumers(name) if _is_plain(graph, node)]
+        found |= {id(node) for node in nodes}
         front = [node.output[0] for node in nodes if node.output[0] not in reached]
         reached |= set(front)
-        found += nodes
-    return list({id(node): node for node in reversed(found)}.values())[::-1]  # at the last place of each
+    return [node for node in graph.nodes if id(node) in found]
 
 
 def _between(graph: Graph, last: onnx.NodeProto, source: str) -> list[onnx.NodeProto]:

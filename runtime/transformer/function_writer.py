@@ -126,6 +126,7 @@ class FunctionWriter:
     def finish(self) -> onnx.FunctionProto:
         """Return the function."""
         opsets = [self._onnx.helper.make_opsetid("", self._opset)]
-        return self._onnx.helper.make_function(
+        function: onnx.FunctionProto = self._onnx.helper.make_function(
             DOMAIN, self._name, self._inputs, self._outputs, self._nodes, opsets
         )
+        return function

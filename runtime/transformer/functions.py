@@ -1,13 +1,14 @@
 """functions.py: the integer operators as model-local ONNX functions, so that any onnxruntime runs a file.
 
-They give the same integers as `lut.reference`. Tables arrive as inputs; `limits` of a table are int64 (5,): shift,
-least and largest input, least and largest output.
+They give the same integers as `lut.reference`. A table is four inputs: breakpoints int32 (N-1,), slopes int32 (N,),
+intercepts int64 (N,), limits int64 (5,): shift, least and largest input, least and largest output. The parameters of a
+norm are three: levels int64 (3,): epsilon, least and largest output; gamma int32 (n,); beta int64 (n,).
 
 | function | inputs | output |
 |---|---|---|
-| TableU8, TableI32 | x int32 (...), breakpoints int32 (N-1,), slopes int32 (N,), intercepts int64 (N,), limits | uint8, int32 |
-| SoftmaxU8, SoftmaxU16 | x int32 (..., n), |x| < 2^30; the exponential's four, the reciprocal's four | uint8, uint16 |
-| LayerNormU8, LayerNormI32, RmsNormU8, RmsNormI32 | x int32 (..., n); the four of 1/sqrt; epsilon, low, high int64 (3,); gamma int32 (n,); beta int64 (n,) | uint8, int32 |
+| TableU8, TableI32 | x int32 (...); a table | uint8, int32 |
+| SoftmaxU8, SoftmaxU16 | x int32 (..., n), |x| < 2^30; tables of exp and of the reciprocal | uint8, uint16 |
+| LayerNormU8 and I32, RmsNormU8 and I32 | x int32 (..., n); table of 1/sqrt; parameters | uint8, int32 |
 
 A table whose inputs have a short range is evaluated at all of them once: that part of the function depends on
 constants alone, so onnxruntime computes it when it opens the file, and what runs is one GatherElements (a tenth of

@@ -1,4 +1,4 @@
-"""graph.py: an ONNX graph that can be edited: who makes a tensor, who takes it, what is constant, which shape it has."""
+"""graph.py: an ONNX graph that can be edited: who makes a tensor and who takes it, its shape, its value if constant."""
 
 from __future__ import annotations
 
@@ -15,8 +15,16 @@ if TYPE_CHECKING:
     import onnx
 
 Shape = tuple[int | None, ...]
+MICROSOFT = "com.microsoft"  # operators that every onnxruntime has beside ONNX's own
 _LARGEST_FOLD = 2**28  # bytes of the inputs of an operator that is computed ahead
-_RANDOM = {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial"}
+_RANDOM = {
+    "RandomNormal",
+    "RandomUniform",
+    "RandomNormalLike",
+    "RandomUniformLike",
+    "Bernoulli",
+    "Multinomial",
+}
 
 
 class Graph:
@@ -29,7 +37,7 @@ class Graph:
 
     def __init__(self, model: onnx.ModelProto) -> None:
         self._onnx = import_onnx()
-        self._model = self._onnx.ModelProto()
+        self._model: onnx.ModelProto = self._onnx.ModelProto()
         self._model.CopyFrom(model)
         self.opset = find_opset(model)
         self.nodes: list[onnx.NodeProto] = list(self._model.graph.node)
@@ -80,6 +88,15 @@ class Graph:
         constant = self._constants.get(tensor)
         return constant.shape if constant is not None else self._shapes.get(tensor)
 
+    def set_rank(self, tensor: str, rank: int) -> None:
+        """Note how many axes a tensor has, where its shape could not be inferred."""
+        self._shapes.setdefault(tensor, (None,) * rank)
+
+    def prune(self) -> None:
+        """Take out the nodes on which no output depends."""
+        self.nodes = self._reach()
+        self._index()
+
     def new_name(self, stem: str) -> str:
         """Return a name that nothing has yet."""
         name, number = stem, 1
@@ -125,9 +142,17 @@ class Graph:
         self.nodes = [node for node in self.nodes if id(node) not in gone]
         self._index()
 
+    def rename_uses(self, old: str, new: str) -> None:
+        """Let all nodes that take `old` take `new` instead."""
+        for node in self.consumers(old):
+            for place, name in enumerate(node.input):
+                if name == old:
+                    node.input[place] = new
+        self._index()
+
     def with_outputs(self, tensors: Iterable[str]) -> onnx.ModelProto:
         """Return a copy of the model as it now stands that gives tensors as outputs, in place of its own."""
-        copy = self._onnx.ModelProto()
+        copy: onnx.ModelProto = self._onnx.ModelProto()
         copy.CopyFrom(self._model)
         graph = copy.graph
         del graph.node[:], graph.initializer[:], graph.output[:], graph.value_info[:]
@@ -135,6 +160,8 @@ class Graph:
         make = self._onnx.numpy_helper.from_array
         graph.initializer.extend(make(value, name) for name, value in self._constants.items())
         graph.output.extend(self._onnx.helper.make_empty_tensor_value_info(name) for name in tensors)
+        if not any(entry.domain == MICROSOFT for entry in copy.opset_import):
+            copy.opset_import.append(self._onnx.helper.make_opsetid(MICROSOFT, 1))
         return copy
 
     def finish(
@@ -203,9 +230,7 @@ class Graph:
         graph = self._onnx.helper.make_graph([node], "one", inputs, outputs)
         model = self._onnx.helper.make_model(graph, opset_imports=self._model.opset_import)
         values = ReferenceEvaluator(model).run(None, {name: self._constants[name] for name in taken})
-        return {
-            entry.name: np.asarray(value) for entry, value in zip(outputs, values, strict=True)
-        }
+        return {entry.name: np.asarray(value) for entry, value in zip(outputs, values, strict=True)}
 
     def _reach(self) -> list[onnx.NodeProto]:
         """Return the nodes on which an output depends."""

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .graph import Graph
-
-MICROSOFT = "com.microsoft"  # operators that every onnxruntime has beside ONNX's own
+from .graph import MICROSOFT, Graph
 
 
 @dataclass(frozen=True)

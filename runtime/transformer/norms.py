@@ -51,7 +51,9 @@ def find_norms(graph: Graph) -> tuple[Norm, ...]:
 
 def _match_fused(graph: Graph, node: onnx.NodeProto) -> Norm | None:
     kind = _FUSED.get(node.op_type)
-    if kind is None or any(graph.consumers(name) or name in graph.outputs for name in node.output[1:] if name):
+    if kind is None or any(
+        graph.consumers(name) or name in graph.outputs for name in node.output[1:] if name
+    ):
         return None
     if not _is_last(graph, node.input[0], read_attribute(node, "axis", -1)):
         return None

@@ -1,4 +1,4 @@
-"""onnx_files.py: ONNX models on disk: read with clear errors, written whole or not at all; the one place that imports onnx."""
+"""onnx_files.py: ONNX models on disk, read with clear errors and written whole or not at all."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def find_opset(model: onnx.ModelProto) -> int:
 
 
 def _parse(path: Path, data: bytes) -> onnx.ModelProto:
-    model = import_onnx().ModelProto()
+    model: onnx.ModelProto = import_onnx().ModelProto()
     try:
         model.ParseFromString(data)
     except Exception as error:  # protobuf's DecodeError, whose place differs between versions

@@ -48,19 +48,31 @@ class Softmax:
     output: str
 
 
-@dataclass(frozen=True, eq=False)
-class Attention:
-    """output = softmax(scale * left @ right + mask) @ value.
+@dataclass(frozen=True)
+class Mix:
+    """output = map @ value, the map being that of an attention.
 
     Attributes:
-        nodes: what computes it, the softmax among them.
+        value: name of (..., S, D).
+        output: name of (..., T, D).
+    """
+
+    value: str
+    output: str
+
+
+@dataclass(frozen=True, eq=False)
+class Attention:
+    """output = softmax(scale * left @ right + mask) @ value, for one value or, where layers share the map, several.
+
+    Attributes:
+        nodes: what computes it, that of the scores first.
         left: name of (..., T, D), the queries.
         right: name of (..., D, S), the keys.
         scale: a constant factor of the scores.
         mask: name of what is added to the scaled scores, or None.
         softmax: its node.
-        value: name of (..., S, D).
-        output: name of (..., T, D).
+        mixes: what the map is multiplied with.
     """
 
     nodes: tuple[onnx.NodeProto, ...]
@@ -69,8 +81,7 @@ class Attention:
     scale: float
     mask: str | None
     softmax: Softmax
-    value: str
-    output: str
+    mixes: tuple[Mix, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,9 +106,7 @@ def find_patterns(graph: Graph) -> Patterns:
     """Find everything that can be rewritten."""
     norms, curves = find_norms(graph), find_curves(graph)
     linears = tuple(linear for node in graph.nodes if (linear := _match_linear(graph, node)) is not None)
-    softmaxes = tuple(
-        softmax for node in graph.nodes if (softmax := _match_softmax(graph, node)) is not None
-    )
+    softmaxes = tuple(softmax for node in graph.nodes if (softmax := _match_softmax(graph, node)) is not None)
     attentions = tuple(
         found for softmax in softmaxes if (found := _match_attention(graph, softmax)) is not None
     )
@@ -106,11 +115,10 @@ def find_patterns(graph: Graph) -> Patterns:
         for node in graph.nodes
         if node.op_type == "MatMul" and all(graph.constant(name) is None for name in node.input)
     )
-    taken = [node for found in (*linears, *norms, *curves, *attentions) for node in found.nodes]
+    matched: tuple[Linear | Norm | Curve | Attention, ...] = (*linears, *norms, *curves, *attentions)
+    taken = [node for found in matched for node in found.nodes]
     taken += [*products, *(softmax.node for softmax in softmaxes)]
-    return Patterns(
-        linears, products, norms, curves, softmaxes, attentions, _count_others(graph, taken)
-    )
+    return Patterns(linears, products, norms, curves, softmaxes, attentions, _count_others(graph, taken))
 
 
 def _match_linear(graph: Graph, node: onnx.NodeProto) -> Linear | None:
@@ -174,22 +182,22 @@ def _match_softmax(graph: Graph, node: onnx.NodeProto) -> Softmax | None:
 
 def _match_attention(graph: Graph, softmax: Softmax) -> Attention | None:
     users = graph.consumers(softmax.output)
-    if len(users) != 1 or users[0].op_type != "MatMul" or users[0].input[0] != softmax.output:
+    if not users or softmax.output in graph.outputs:
         return None
-    if softmax.output in graph.outputs or graph.constant(users[0].input[1]) is not None:
-        return None
+    for user in users:
+        if user.op_type != "MatMul" or user.input[0] != softmax.output or user.input[1] == softmax.output:
+            return None
+        if graph.constant(user.input[1]) is not None:
+            return None
     tensor, mask, scale = softmax.input, None, 1.0
-    nodes = [softmax.node, users[0]]
+    nodes = [softmax.node, *users]
     while (node := graph.producer(tensor)) is not None and graph.is_inner(tensor, nodes):
         if node.op_type == "MatMul":
             if any(graph.constant(name) is not None for name in node.input):
                 return None
-            mixed = users[0]
-            found = (node, *nodes)
-            return Attention(
-                found, node.input[0], node.input[1], scale, mask, softmax, mixed.input[1], mixed.output[0]
-            )
-        step = _step_back(graph, node, mask)
+            mixes = tuple(Mix(user.input[1], user.output[0]) for user in users)
+            return Attention((node, *nodes), node.input[0], node.input[1], scale, mask, softmax, mixes)
+        step = _step_back(graph, node, can_be_masked=mask is None and scale == 1.0)
         if step is None:
             return None
         tensor, factor, added = step
@@ -198,7 +206,9 @@ def _match_attention(graph: Graph, softmax: Softmax) -> Attention | None:
     return None
 
 
-def _step_back(graph: Graph, node: onnx.NodeProto, mask: str | None) -> tuple[str, float, str | None] | None:
+def _step_back(
+    graph: Graph, node: onnx.NodeProto, *, can_be_masked: bool
+) -> tuple[str, float, str | None] | None:
     """Return what a scaling or a mask is applied to, its factor and the mask; None for anything else.
 
     Going backwards, the mask has to come before the factor: it is added to scores that are scaled.
@@ -210,7 +220,7 @@ def _step_back(graph: Graph, node: onnx.NodeProto, mask: str | None) -> tuple[st
         if factors[0] is not None and node.op_type == "Mul":
             return node.input[1], factors[0], None
         return None
-    if node.op_type != "Add" or mask is not None:
+    if node.op_type != "Add" or not can_be_masked:
         return None
     sources = [_leads_to_product(graph, name) for name in node.input]
     if sources == [True, False]:
@@ -234,4 +244,6 @@ def _count_others(graph: Graph, taken: list[onnx.NodeProto]) -> tuple[tuple[str,
         for node in graph.nodes
         if id(node) not in known
     ]
-    return tuple(sorted(((name, names.count(name)) for name in set(names)), key=lambda pair: (-pair[1], pair[0])))
+    return tuple(
+        sorted(((name, names.count(name)) for name in set(names)), key=lambda pair: (-pair[1], pair[0]))
+    )

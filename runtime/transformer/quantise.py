@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..checks import check_whole
+from ..errors import UsageError
+from ..lut.table import MOST_ENTRIES
 from ..quant import Scheme, parse_scheme
 from .attention import rewrite_attention
-from .calibrate import Calibration, Progress, RangeMethod, calibrate
+from .attention_reuse import Groups, reuse_attention
+from .calibrate import RANGE_METHODS as RANGE_METHODS
+from .calibrate import Calibration, Progress, RangeMethod, Seen, calibrate, find_ranks
+from .curves import Curve
+from .embedding import rewrite_embeddings
 from .function_writer import DOMAIN, VERSION
 from .functions import write_function
-from .graph import Graph
-from .integers import MICROSOFT
+from .fused_functions import PREFIX, write_fused_function
+from .graph import MICROSOFT, Graph
 from .linear import LinearResult, group_by_input, is_worthwhile, rewrite_linears
 from .lookup import Tables
+from .norms import Norm
 from .onnx_files import read_model, write_model
 from .patterns import Patterns, find_patterns
 from .samples import Samples
@@ -24,6 +31,9 @@ if TYPE_CHECKING:
     import onnx
 
 ENTRIES = 16
+HEAD_SCHEME = parse_scheme(
+    "w8a8"
+)  # of what makes an output, as in the papers on fewer bits: errors there count most
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,12 +45,14 @@ class Quantised:
         linears: what became of each product with weights.
         patterns: what was found in the float graph.
         integer_attentions: how many attentions are integers throughout.
+        with_tables: whether curves, softmaxes and norms are tables.
     """
 
     model: onnx.ModelProto
     linears: tuple[LinearResult, ...]
     patterns: Patterns
     integer_attentions: int
+    with_tables: bool
 
 
 def quantize(
@@ -51,6 +63,7 @@ def quantize(
     calibration: Samples,
     entries: int | None = ENTRIES,
     method: RangeMethod = "mse",
+    reuse: Groups = (),
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> Quantised:
@@ -63,6 +76,7 @@ def quantize(
         calibration: samples to find ranges on.
         entries: of the tables that stand for curves, softmax and norms; None leaves those float.
         method: of the ranges of activations.
+        reuse: groups of attention layers that share the map of the first of them; see `parse_groups`.
         threads: for the runs of the float model.
         progress: called with the number of calibration samples done.
 
@@ -71,8 +85,11 @@ def quantize(
         UsageError: an argument outside its domain.
     """
     chosen = parse_scheme(scheme) if isinstance(scheme, str) else scheme
+    if chosen is not None and chosen.calibration_length is not None:
+        calibration = replace(calibration, length=chosen.calibration_length)
+    source = read_model(Path(model))
     result = quantize_model(
-        read_model(Path(model)), chosen, calibration, entries, method, threads=threads, progress=progress
+        source, chosen, calibration, entries, method, reuse=reuse, threads=threads, progress=progress
     )
     write_model(result.model, Path(output))
     return result
@@ -85,32 +102,49 @@ def quantize_model(
     entries: int | None = ENTRIES,
     method: RangeMethod = "mse",
     *,
+    reuse: Groups = (),
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> Quantised:
     """Quantise a model in memory; see `quantize`."""
-    if entries is not None:
-        check_whole("entries", entries, least=2)
+    if entries is not None and not 2 <= check_whole("entries", entries) <= MOST_ENTRIES:
+        raise UsageError(f"the entries of a table must be 2..{MOST_ENTRIES}, got {entries}")
     graph = Graph(model)
+    find_ranks(graph, samples, threads)
+    reuse_attention(graph, find_patterns(graph).attentions, reuse)
     patterns = find_patterns(graph)
     seen = _calibrate(graph, patterns, scheme, samples, threads, progress)
     results: list[LinearResult] = []
     if scheme is not None:
+        rewrite_embeddings(graph)
         for group in group_by_input(tuple(filter(is_worthwhile, patterns.linears))):
-            results += rewrite_linears(graph, group, seen, scheme, method)
+            is_head = any(linear.output in graph.outputs for linear in group)
+            now = _look_again(graph, group[0].input, seen, scheme, samples, threads)
+            before = seen.find(group[0].input)
+            results += rewrite_linears(graph, group, before, now, HEAD_SCHEME if is_head else scheme, method)
     tables = Tables(graph, seen, entries or ENTRIES)
     attentions = 0
     if entries is not None:
-        attentions = _rewrite_softmaxes(graph, patterns, seen, tables, method, scheme is not None)
+        attentions = _rewrite_softmaxes(graph, patterns, seen, tables, scheme is not None)
         for norm in patterns.norms:
             tables.rewrite_norm(norm)
         for curve in patterns.curves:
             tables.rewrite_curve(curve)
-    functions = [write_function(name, graph.opset) for name in sorted(tables.functions)]
+    functions = [_write(name, graph.opset) for name in sorted(tables.functions)]
     domains = [(DOMAIN, VERSION)] if functions else []
     finished = graph.finish(functions, [*domains, (MICROSOFT, 1)])
     finished.ir_version = max(finished.ir_version, 8)  # the first with functions in a model
-    return Quantised(finished, tuple(results), patterns, attentions)
+    return Quantised(finished, tuple(results), patterns, attentions, entries is not None)
+
+
+def find_inputs(model: onnx.ModelProto) -> tuple[str, ...]:
+    """Return the names of what a model takes."""
+    stored = {tensor.name for tensor in model.graph.initializer}
+    return tuple(entry.name for entry in model.graph.input if entry.name not in stored)
+
+
+def _write(name: str, opset: int) -> onnx.FunctionProto:
+    return (write_fused_function if name.startswith(PREFIX) else write_function)(name, opset)
 
 
 def _calibrate(
@@ -121,12 +155,23 @@ def _calibrate(
     threads: int | None,
     progress: Progress | None,
 ) -> Calibration:
-    names = [name for found in (*patterns.norms, *patterns.curves) for name in (found.input, found.output)]
+    parts: tuple[Norm | Curve, ...] = (*patterns.norms, *patterns.curves)
+    names = [name for part in parts for name in (part.input, part.output)]
     names += [softmax.input for softmax in patterns.softmaxes]
     for attention in patterns.attentions:
-        names += [attention.left, attention.right, attention.value, attention.nodes[0].output[0]]
+        names += [attention.left, attention.right, attention.nodes[0].output[0]]
+        names += [mix.value for mix in attention.mixes]
     rows = [linear.input for linear in patterns.linears] if scheme is not None else []
     return calibrate(graph, samples, names, rows, threads=threads, progress=progress)
+
+
+def _look_again(
+    graph: Graph, tensor: str, seen: Calibration, scheme: Scheme, samples: Samples, threads: int | None
+) -> Seen:
+    """Return what a tensor is in the graph as it now stands, where the scheme corrects errors one after another."""
+    if scheme.rounding != "gptq" or graph.producer(tensor) is None:
+        return seen.find(tensor)
+    return calibrate(graph, samples, (), (tensor,), threads=threads).find(tensor)
 
 
 def _rewrite_softmaxes(
@@ -134,7 +179,6 @@ def _rewrite_softmaxes(
     patterns: Patterns,
     seen: Calibration,
     tables: Tables,
-    method: RangeMethod,
     with_products: bool,
 ) -> int:
     """Rewrite attentions as a whole where products become integers, and softmaxes alone elsewhere."""
@@ -143,7 +187,7 @@ def _rewrite_softmaxes(
     for attention in patterns.attentions:
         name = attention.softmax.output
         reaches[name] = seen.find(attention.nodes[0].output[0]).reach * abs(attention.scale)
-        if with_products and rewrite_attention(graph, attention, seen, tables, method):
+        if with_products and rewrite_attention(graph, attention, seen, tables):
             done.add(name)
     for softmax in patterns.softmaxes:
         if softmax.output not in done:

@@ -65,7 +65,8 @@ class Samples:
                 break
         if self.length is not None:
             sample = {
-                name: value[:, : self.length] if _is_sequence(value) else value for name, value in sample.items()
+                name: value[:, : self.length] if _is_sequence(value) else value
+                for name, value in sample.items()
             }
         return sample
 
@@ -77,9 +78,10 @@ def read_samples(path: Path, inputs: tuple[str, ...], length: int | None = None)
         UsageError: the file is missing or no .npz, an input is missing, or an array is not finite.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if not hasattr(file, "files"):
-                raise UsageError(f"{path}: a single array; save one for each input with numpy.savez")
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            raise UsageError(f"{path}: a single array; save one for each input with numpy.savez")
+        with loaded as file:
             arrays = {name: file[name] for name in inputs if name in file.files}
             found = ", ".join(file.files)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..errors import ModelError, UsageError
 from ..threads import make_session_options
+from .custom_ops import make_fast
 
 _LOG_ERRORS = 3  # onnxruntime's severity: warnings about graphs are of no use to who runs one
 
@@ -22,12 +23,10 @@ class Session:
 
     Attributes:
         inputs, outputs: names.
-        is_fast: compiled operators stand in for the model's own functions; the integers are the same.
     """
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    is_fast: bool
     _session: Any
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
@@ -38,7 +37,9 @@ class Session:
         """
         wrong = sorted(set(self.inputs) ^ set(inputs))
         if wrong:
-            raise UsageError(f"the model takes {', '.join(self.inputs)}; missing or unknown: {', '.join(wrong)}")
+            raise UsageError(
+                f"the model takes {', '.join(self.inputs)}; missing or unknown: {', '.join(wrong)}"
+            )
         try:
             values = self._session.run(list(self.outputs), dict(inputs))
         except Exception as error:  # onnxruntime's own kinds
@@ -62,11 +63,14 @@ def load(path: str | Path, *, threads: int | None = None) -> Session:
         raise ModelError(f"{file}: there is no such file")
     session = make_session(file, threads)
     names = tuple(entry.name for entry in session.get_inputs())
-    return Session(names, tuple(entry.name for entry in session.get_outputs()), False, session)
+    return Session(names, tuple(entry.name for entry in session.get_outputs()), session)
 
 
 def make_session(model: Any, threads: int | None = None) -> Any:
     """Return an `onnxruntime.InferenceSession` of a file or a model in memory.
+
+    Where compiled operators work on this machine they stand in for the model's own functions; the integers are the
+    same (custom_ops.py).
 
     Raises:
         ModelError: onnxruntime refuses it.
@@ -75,7 +79,10 @@ def make_session(model: Any, threads: int | None = None) -> Any:
 
     options = make_session_options(threads)
     options.log_severity_level = _LOG_ERRORS
-    source = str(model) if isinstance(model, Path) else model.SerializeToString()
+    data = model.read_bytes() if isinstance(model, Path) else model.SerializeToString()
+    fast = make_fast(data, options)
+    # A file that stays as it is may have weights beside it, which are found by its path only.
+    source = str(model) if isinstance(model, Path) and fast is data else fast
     try:
         return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own kinds

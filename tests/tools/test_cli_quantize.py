@@ -78,7 +78,7 @@ def test_what_cannot_be_quantised_is_told(colonnade, model: Path, recording: Pat
         (("nonsense", "--frames", recording, "-o", new), 1, "no model 'nonsense'"),
         ((model, "--frames", "nowhere", "-o", new), 1, "nowhere"),
         (("default-int8", "--frames", recording, "-o", new), 1, "int8 already"),
-        (("gpt.onnx", "--frames", recording, "-o", "twin"), 2, "manifest.yaml"),
+        (("gpt.onnx", "--frames", recording, "-o", "twin"), 2, "recordings are for detectors"),
         (("nonsense", "--frames", recording, "-o", "twin"), 1, "no model 'nonsense'"),
         ((model, "--frames", recording, "-o", "twin", "--method", "guess"), 2, "percentile"),
         ((model, "--frames", "nowhere", "-o", "twin"), 1, "nowhere"),

@@ -11,13 +11,15 @@ import typer
 from . import options, terminal
 from .bench_accelerator import bench_accelerator
 from .bench_lut import bench_lut
+from .bench_transformer import bench_transformer
 
 if TYPE_CHECKING:
     from ..bench.engine import EnginePlan
     from ..bench.frames import EngineFrame
 
 app = typer.Typer(
-    help="Measure speed: of the whole detector, or of the sparse engine alone.", no_args_is_help=True
+    help="Measure speed: of the whole detector, of the sparse engine alone, or of transformers.",
+    no_args_is_help=True,
 )
 
 JsonOption = Annotated[
@@ -32,6 +34,7 @@ _KEEP = 0.5
 
 app.command("accelerator")(bench_accelerator)
 app.command("lut")(bench_lut)
+app.command("transformer")(bench_transformer)
 
 
 @app.command("detect")

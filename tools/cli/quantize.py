@@ -1,4 +1,4 @@
-"""quantize.py: `colonnade quantize`: a model into its int8 twin, with what that costs."""
+"""quantize.py: `colonnade quantize`: a detector into its int8 twin, a transformer into integers and tables."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, get_args
 import typer
 
 from . import options, terminal
+from .quantize_onnx import OnnxOptions, quantize_onnx
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,28 +27,36 @@ if TYPE_CHECKING:
     from ...runtime.quant import Method
 
 EXIT_SKIPPED = 3
+_TRANSFORMERS = "For transformers"
 _METHOD = "percentile"  # as detector.quantise.METHOD, which cannot be imported before it is needed
 
 
 def quantize(
     model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="An embedded model, or a model folder; in float32.")
+        str,
+        typer.Argument(
+            metavar="MODEL", help="An embedded detector or its folder, in float32; or a transformer as .onnx."
+        ),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="OUT", help="Folder of the int8 model, or .onnx file.")
     ],
     frames: Annotated[
-        list[Path],
+        list[Path] | None,
         typer.Option(
             "--frames",
             metavar="RECORDING",
-            help="Frames to calibrate on; may be given several times. A few dozen varied ones are enough.",
+            help="Frames to calibrate a detector on; may be given several times. A few dozen varied ones are enough.",
         ),
-    ],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="Folder of the int8 model.")],
+    ] = None,
     method: Annotated[
-        str,
+        str | None,
         typer.Option(
-            "--method", metavar="NAME", help="Top of the activations: percentile (99.999), mse or min-max."
+            "--method",
+            metavar="NAME",
+            help="Top of the activations: percentile (for detectors), mse (for transformers) or min-max.",
         ),
-    ] = _METHOD,
+    ] = None,
     limit: Annotated[
         int | None,
         typer.Option("--limit", metavar="N", min=1, help="Read at most N frames of each recording."),
@@ -60,7 +69,55 @@ def quantize(
             help="What the frames are, for the manifest, with attributions; the recordings' names by default.",
         ),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the int8 model at OUT.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the model at OUT.")] = False,
+    scheme: Annotated[
+        str,
+        typer.Option(
+            "--scheme",
+            metavar="NAME",
+            help="Products: w8a8, w4a8, w4a8-dint4, ..., or float to leave them.",
+            rich_help_panel=_TRANSFORMERS,
+        ),
+    ] = "w8a8",
+    lut: Annotated[
+        int,
+        typer.Option(
+            "--lut",
+            metavar="N",
+            min=0,
+            max=256,
+            help="Entries of the tables for GELU, SiLU, softmax and norms; 0 leaves those float.",
+            rich_help_panel=_TRANSFORMERS,
+        ),
+    ] = 16,
+    calibrate: Annotated[
+        Path | None,
+        typer.Option(
+            "--calibrate",
+            metavar="DATA.npz",
+            help="Samples: one array for each input of the model, along the first axis.",
+            rich_help_panel=_TRANSFORMERS,
+        ),
+    ] = None,
+    calibration_length: Annotated[
+        int | None,
+        typer.Option(
+            "--calibration-length",
+            metavar="N",
+            min=1,
+            help="Positions of a sample that are used: as many as there will be in use.",
+            rich_help_panel=_TRANSFORMERS,
+        ),
+    ] = None,
+    reuse_attention: Annotated[
+        str | None,
+        typer.Option(
+            "--reuse-attention",
+            metavar="GROUPS",
+            help="Layers that share the first one's attention, such as 1-2,3-4.",
+            rich_help_panel=_TRANSFORMERS,
+        ),
+    ] = None,
     threads: options.ThreadsOption = None,
     format: options.FormatOption = None,
     topic: options.TopicOption = None,
@@ -71,6 +128,7 @@ def quantize(
 
     \b
     Examples:
+      colonnade quantize minilm.onnx --calibrate sentences.npz -o minilm-int8.onnx
       colonnade quantize my-model/ --frames drive.mcap --limit 40 -o my-model-int8/
       colonnade quantize synthetic --frames street/frames -o mine/ --method min-max
 
@@ -79,13 +137,49 @@ def quantize(
     the layers before it included, as signal to quantisation noise; the boxes are compared on the same frames.
     Exit codes: as of `colonnade detect`; 3 = written, but corrupt frames were left out.
     """
+    if model.lower().endswith(".onnx"):
+        wanted = OnnxOptions(scheme, lut, calibrate, calibration_length, reuse_attention, method)
+        _refuse_recording_options(frames, limit, source, format, topic, columns)
+        quantize_onnx(Path(model), output, wanted, overwrite=overwrite, threads=threads, quiet=quiet)
+        return
+    if not frames:
+        raise typer.BadParameter("a detector is calibrated on recordings; name one", param_hint="--frames")
+    _quantize_detector(
+        model,
+        output,
+        frames,
+        method or _METHOD,
+        limit,
+        source,
+        overwrite,
+        threads,
+        format,
+        topic,
+        columns,
+        quiet,
+    )
+
+
+def _quantize_detector(
+    model: str,
+    output: Path,
+    frames: list[Path],
+    method: str,
+    limit: int | None,
+    source: str | None,
+    overwrite: bool,
+    threads: int | None,
+    format: str | None,
+    topic: str | None,
+    columns: str | None,
+    quiet: bool,
+) -> None:
     from ...detector.checkpoints import find_model, load_checkpoint
     from ...detector.io import open_recording
     from ...detector.precision_loss import measure_loss
     from ...detector.quantise import apply_steps, calibrate, check_float
     from ...runtime.file_names import readable_name
 
-    _refuse_onnx(model)
     chosen = _check_method(method)
     folder = find_model(model)
     _check_output(output, folder, frames, overwrite)
@@ -123,14 +217,11 @@ def quantize(
         raise typer.Exit(EXIT_SKIPPED)
 
 
-def _refuse_onnx(model: str) -> None:
+def _refuse_recording_options(*given: object) -> None:
     from ...runtime.errors import UsageError
 
-    if model.lower().endswith(".onnx"):
-        raise UsageError(
-            f"{model}: this command takes models of colonnade, which are folders with a manifest.yaml, or the name of "
-            "an embedded one; an ONNX file is none"
-        )
+    if any(given):
+        raise UsageError("a transformer is calibrated on --calibrate DATA.npz; recordings are for detectors")
 
 
 def _check_method(method: str) -> Method:
