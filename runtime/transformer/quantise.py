@@ -24,7 +24,7 @@ from .linear import group_by_input, is_worthwhile, rewrite_linears
 from .lookup import Tables
 from .norms import Norm
 from .onnx_files import read_model, write_model
-from .patterns import Patterns, find_patterns
+from .patterns import Linear, Patterns, find_patterns
 from .samples import Samples
 
 if TYPE_CHECKING:
@@ -78,7 +78,8 @@ def quantize(
         method: of the ranges of activations.
         reuse: groups of attention layers that share the map of the first of them; see `parse_groups`.
         threads: for the runs of the float model.
-        progress: called with the number of calibration samples done.
+        progress: called with the number of steps done: calibration samples, then products with weights that share an
+            input.
 
     Raises:
         ModelError: the model cannot be read, or does not run on a sample.
@@ -117,11 +118,13 @@ def quantize_model(
     results: list[LinearResult] = []
     if scheme is not None:
         rewrite_embeddings(graph)
-        for group in group_by_input(tuple(filter(is_worthwhile, patterns.linears))):
+        for number, group in enumerate(_find_groups(patterns)):
             is_head = any(linear.output in graph.outputs for linear in group)
             now = _look_again(graph, group[0].input, seen, scheme, samples, threads)
             before = seen.find(group[0].input)
             results += rewrite_linears(graph, group, before, now, HEAD_SCHEME if is_head else scheme, method)
+            if progress is not None:
+                progress(len(samples) + number + 1)
     tables = Tables(graph, seen, entries or ENTRIES)
     attentions = 0
     if entries is not None:
@@ -133,6 +136,15 @@ def quantize_model(
     for name in sorted(tables.functions):
         graph.add_function(_write(name, graph.opset))
     return Quantised(graph.finish(), tuple(results), patterns, attentions, entries is not None)
+
+
+def count_steps(model: onnx.ModelProto, samples: Samples) -> int:
+    """Return how many steps `progress` will count for a scheme: samples, then groups of products."""
+    return len(samples) + len(_find_groups(find_patterns(Graph(model))))
+
+
+def _find_groups(patterns: Patterns) -> list[tuple[Linear, ...]]:
+    return group_by_input(tuple(filter(is_worthwhile, patterns.linears)))
 
 
 def find_inputs(model: onnx.ModelProto) -> tuple[str, ...]:
