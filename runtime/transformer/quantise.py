@@ -12,19 +12,19 @@ from ..lut.table import MOST_ENTRIES
 from ..quant import Scheme, parse_scheme
 from .attention import rewrite_attention
 from .attention_reuse import Groups, reuse_attention
+from .blocks import LinearResult
 from .calibrate import RANGE_METHODS as RANGE_METHODS
 from .calibrate import Calibration, Progress, RangeMethod, Seen, calibrate, find_ranks
 from .curves import Curve
 from .embedding import rewrite_embeddings
-from .function_writer import DOMAIN, VERSION
 from .functions import write_function
 from .fused_functions import PREFIX, write_fused_function
-from .graph import MICROSOFT, Graph
-from .linear import LinearResult, group_by_input, is_worthwhile, rewrite_linears
+from .graph import Graph
+from .linear import group_by_input, is_worthwhile, rewrite_linears
 from .lookup import Tables
 from .norms import Norm
 from .onnx_files import read_model, write_model
-from .patterns import Patterns, find_patterns
+from .patterns import Linear, Patterns, find_patterns
 from .samples import Samples
 
 if TYPE_CHECKING:
@@ -78,7 +78,8 @@ def quantize(
         method: of the ranges of activations.
         reuse: groups of attention layers that share the map of the first of them; see `parse_groups`.
         threads: for the runs of the float model.
-        progress: called with the number of calibration samples done.
+        progress: called with the number of steps done: calibration samples, then products with weights that share an
+            input.
 
     Raises:
         ModelError: the model cannot be read, or does not run on a sample.
@@ -117,11 +118,13 @@ def quantize_model(
     results: list[LinearResult] = []
     if scheme is not None:
         rewrite_embeddings(graph)
-        for group in group_by_input(tuple(filter(is_worthwhile, patterns.linears))):
+        for number, group in enumerate(_find_groups(patterns)):
             is_head = any(linear.output in graph.outputs for linear in group)
             now = _look_again(graph, group[0].input, seen, scheme, samples, threads)
             before = seen.find(group[0].input)
             results += rewrite_linears(graph, group, before, now, HEAD_SCHEME if is_head else scheme, method)
+            if progress is not None:
+                progress(len(samples) + number + 1)
     tables = Tables(graph, seen, entries or ENTRIES)
     attentions = 0
     if entries is not None:
@@ -130,11 +133,18 @@ def quantize_model(
             tables.rewrite_norm(norm)
         for curve in patterns.curves:
             tables.rewrite_curve(curve)
-    functions = [_write(name, graph.opset) for name in sorted(tables.functions)]
-    domains = [(DOMAIN, VERSION)] if functions else []
-    finished = graph.finish(functions, [*domains, (MICROSOFT, 1)])
-    finished.ir_version = max(finished.ir_version, 8)  # the first with functions in a model
-    return Quantised(finished, tuple(results), patterns, attentions, entries is not None)
+    for name in sorted(tables.functions):
+        graph.add_function(_write(name, graph.opset))
+    return Quantised(graph.finish(), tuple(results), patterns, attentions, entries is not None)
+
+
+def count_steps(model: onnx.ModelProto, samples: Samples) -> int:
+    """Return how many steps `progress` will count for a scheme: samples, then groups of products."""
+    return len(samples) + len(_find_groups(find_patterns(Graph(model))))
+
+
+def _find_groups(patterns: Patterns) -> list[tuple[Linear, ...]]:
+    return group_by_input(tuple(filter(is_worthwhile, patterns.linears)))
 
 
 def find_inputs(model: onnx.ModelProto) -> tuple[str, ...]:

@@ -42,7 +42,7 @@ def quantize_onnx(
     """Quantise an ONNX file, then show what became of it: errors, size, speed."""
     from ...runtime.transformer.attention_reuse import parse_groups
     from ...runtime.transformer.onnx_files import read_model
-    from ...runtime.transformer.quantise import RANGE_METHODS, find_inputs, quantize
+    from ...runtime.transformer.quantise import RANGE_METHODS, count_steps, find_inputs, quantize
     from ...runtime.transformer.report import compare
     from ...runtime.transformer.samples import read_samples
 
@@ -50,8 +50,11 @@ def quantize_onnx(
 
     data = _check(model, output, options, overwrite)
     check_choice("--method", options.method or "mse", RANGE_METHODS)
-    samples = read_samples(data, find_inputs(read_model(model)), options.calibration_length)
-    with terminal.progress_bar("calibrating", len(samples), quiet=quiet, unit="samples") as progress:
+    source = read_model(model)
+    samples = read_samples(data, find_inputs(source), options.calibration_length)
+    with terminal.progress_bar(
+        "quantising", count_steps(source, samples), quiet=quiet, unit="steps"
+    ) as progress:
         result = quantize(
             model,
             output,
