@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 Shape = tuple[int | None, ...]
 MICROSOFT = "com.microsoft"  # operators that every onnxruntime has beside ONNX's own
+OLDEST_IR_WITH_FUNCTIONS = 8
 _LARGEST_FOLD = 2**28  # bytes of the inputs of an operator that is computed ahead
 _RANDOM = {
     "RandomNormal",
@@ -40,6 +41,7 @@ class Graph:
         self._model: onnx.ModelProto = self._onnx.ModelProto()
         self._model.CopyFrom(model)
         self.opset = find_opset(model)
+        self._functions: dict[str, onnx.FunctionProto] = {}
         self.nodes: list[onnx.NodeProto] = list(self._model.graph.node)
         self._constants = {
             tensor.name: self._onnx.numpy_helper.to_array(tensor) for tensor in self._model.graph.initializer
@@ -160,14 +162,15 @@ class Graph:
         make = self._onnx.numpy_helper.from_array
         graph.initializer.extend(make(value, name) for name, value in self._constants.items())
         graph.output.extend(self._onnx.helper.make_empty_tensor_value_info(name) for name in tensors)
-        if not any(entry.domain == MICROSOFT for entry in copy.opset_import):
-            copy.opset_import.append(self._onnx.helper.make_opsetid(MICROSOFT, 1))
+        self._add_functions(copy)
         return copy
 
-    def finish(
-        self, functions: Sequence[onnx.FunctionProto] = (), domains: Sequence[tuple[str, int]] = ()
-    ) -> onnx.ModelProto:
-        """Return the model as it now stands: sorted, without what nothing takes, with functions and their domains."""
+    def add_function(self, function: onnx.FunctionProto) -> None:
+        """Bring a function of the model's own into the file, once for each name."""
+        self._functions.setdefault(function.name, function)
+
+    def finish(self) -> onnx.ModelProto:
+        """Return the model as it now stands: sorted, without what nothing takes, with its functions."""
         graph = self._model.graph
         nodes = self._sort(self._reach())
         used = {name for node in nodes for name in _names_taken(node)} | set(self.outputs)
@@ -178,12 +181,17 @@ class Graph:
         kept = [entry for entry in graph.input if entry.name not in self._constants]
         del graph.input[:]
         graph.input.extend(kept)
-        self._model.functions.extend(functions)
-        known = {entry.domain for entry in self._model.opset_import}
-        for domain, opset in domains:
-            if domain not in known:
-                self._model.opset_import.append(self._onnx.helper.make_opsetid(domain, opset))
+        self._add_functions(self._model)
         return self._model
+
+    def _add_functions(self, model: onnx.ModelProto) -> None:
+        """Put functions into a model, with the domains of what may be called in it."""
+        model.functions.extend(self._functions.values())
+        known = {entry.domain for entry in model.opset_import}
+        wanted = {MICROSOFT, *(function.domain for function in self._functions.values())} - known
+        model.opset_import.extend(self._onnx.helper.make_opsetid(domain, 1) for domain in sorted(wanted))
+        if self._functions:
+            model.ir_version = max(model.ir_version, OLDEST_IR_WITH_FUNCTIONS)
 
     def _index(self) -> None:
         self._producers = {name: node for node in self.nodes for name in node.output if name}

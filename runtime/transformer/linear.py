@@ -3,38 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UsageError
 from ..quant import ActivationFormat, QuantisedMatrix, QuantisedTensor, Scheme, quantise_matrix
+from .blocks import LinearResult, fits_blocks, rewrite_blocks
 from .calibrate import RangeMethod, Seen, find_range
 from .graph import Graph
 from .integers import Bytes, multiply_to_float, quantise_unsigned
+from .packed_weights import add_weights
 from .patterns import Linear
 
 ROWS_PER_COLUMN = 4  # of calibration, below which errors of earlier layers are not made up for
 DAMPING = 0.01
 SMALLEST = 1024  # weights of a matrix below which integers do not pay
-
-
-@dataclass(frozen=True, eq=False)
-class LinearResult:
-    """What became of one product with weights.
-
-    Attributes:
-        name: of its node.
-        form: what computes it now, such as "uint8 x int8".
-        nbytes: of the weights as they are stored, scales with them.
-        relative_error: mean squared error of its output on the calibration rows, over the output's energy.
-    """
-
-    name: str
-    form: str
-    nbytes: int
-    relative_error: float
 
 
 def group_by_input(linears: tuple[Linear, ...]) -> list[tuple[Linear, ...]]:
@@ -69,6 +54,9 @@ def rewrite_linears(
     stacked = _make_up(np.concatenate([linear.weight.T for linear in group]), exact, seen)
     as_run = replace(scheme, activations=ActivationFormat(scheme.activations.bits, "tensor"))
     matrix = quantise_matrix(stacked, seen.rows, as_run)
+    if fits_blocks(scheme.weights):
+        yield from rewrite_blocks(graph, group, matrix, scheme.weights)
+        return
     left = _quantise_input(graph, group[0].input, seen, matrix.channel_scale, method)
     start = 0
     for linear in group:
@@ -78,7 +66,7 @@ def rewrite_linears(
         if scheme.rounding == "gptq":
             bias = _find_bias(linear, stacked[start:stop], matrix, tensor, seen, left)
         _replace(graph, linear, left, tensor, bias)
-        yield LinearResult(linear.name, "uint8 x int8", _measure_size(tensor), matrix.relative_error)
+        yield LinearResult(linear.name, "uint8 x int8", tensor.nbytes, matrix.relative_error)
         start = stop
 
 
@@ -135,14 +123,9 @@ def _replace(
     if len(image.values) != 1 or image.scale.shape[2] != 1:
         raise UsageError(
             "this format needs several integers or scales for one weight, and onnxruntime has no integer product for "
-            "it; choose a format with one scale per channel, such as w8a8, w4a8 or w4a8-dint4"
+            "it; choose one scale per channel, such as w8a8, w4a8 or w4a8-dint4, or INT4 in groups, such as w4a8-g32"
         )
-    values = np.ascontiguousarray(image.values[0].T).astype(np.int8)  # (K, N)
     scale = image.scale[0, :, 0].astype(np.float32)
     graph.remove(linear.nodes)
-    right = graph.add_constant(f"{linear.output}_weight", values)
+    right = add_weights(graph, tensor, f"{linear.output}_weight")
     multiply_to_float(graph, left, right, scale, bias, linear.output)
-
-
-def _measure_size(tensor: QuantisedTensor) -> int:
-    return int(tensor.integers().values.size) + 4 * len(tensor.codes)

@@ -12,15 +12,15 @@ from ..lut.table import MOST_ENTRIES
 from ..quant import Scheme, parse_scheme
 from .attention import rewrite_attention
 from .attention_reuse import Groups, reuse_attention
+from .blocks import LinearResult
 from .calibrate import RANGE_METHODS as RANGE_METHODS
 from .calibrate import Calibration, Progress, RangeMethod, Seen, calibrate, find_ranks
 from .curves import Curve
 from .embedding import rewrite_embeddings
-from .function_writer import DOMAIN, VERSION
 from .functions import write_function
 from .fused_functions import PREFIX, write_fused_function
-from .graph import MICROSOFT, Graph
-from .linear import LinearResult, group_by_input, is_worthwhile, rewrite_linears
+from .graph import Graph
+from .linear import group_by_input, is_worthwhile, rewrite_linears
 from .lookup import Tables
 from .norms import Norm
 from .onnx_files import read_model, write_model
@@ -130,11 +130,9 @@ def quantize_model(
             tables.rewrite_norm(norm)
         for curve in patterns.curves:
             tables.rewrite_curve(curve)
-    functions = [_write(name, graph.opset) for name in sorted(tables.functions)]
-    domains = [(DOMAIN, VERSION)] if functions else []
-    finished = graph.finish(functions, [*domains, (MICROSOFT, 1)])
-    finished.ir_version = max(finished.ir_version, 8)  # the first with functions in a model
-    return Quantised(finished, tuple(results), patterns, attentions, entries is not None)
+    for name in sorted(tables.functions):
+        graph.add_function(_write(name, graph.opset))
+    return Quantised(graph.finish(), tuple(results), patterns, attentions, entries is not None)
 
 
 def find_inputs(model: onnx.ModelProto) -> tuple[str, ...]:

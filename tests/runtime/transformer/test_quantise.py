@@ -12,10 +12,11 @@ import pytest
 from conftest_models import build_small, draw_samples
 
 from colonnade.runtime.errors import ModelError, UsageError
-from colonnade.runtime.quant import parse_scheme
+from colonnade.runtime.quant import QuantisedTensor, parse_scheme
 from colonnade.runtime.transformer import custom_ops
 from colonnade.runtime.transformer.function_writer import DOMAIN
 from colonnade.runtime.transformer.onnx_files import write_model
+from colonnade.runtime.transformer.packed_weights import write_decoder
 from colonnade.runtime.transformer.quantise import quantize, quantize_model
 from colonnade.runtime.transformer.report import compare
 from colonnade.runtime.transformer.samples import Samples, read_samples
@@ -131,6 +132,42 @@ def test_what_runtime_does_not_know_is_an_error(samples) -> None:
     model.opset_import.append(onnx.helper.make_opsetid("elsewhere", 1))
     with pytest.raises(ModelError, match=r"onnxruntime cannot load the model.*Strange"):
         quantize_model(model, parse_scheme("w8a8"), samples)
+
+
+def test_groups_of_int4_go_to_the_block_kernel(model, samples) -> None:
+    for scheme, least in (("w4a8-g16", 15), ("w4a8-g16-rtn-unscaled-unclipped", 14), ("w4a8-g64", 13)):
+        result = quantize_model(model, parse_scheme(scheme), samples)
+        assert [node.op_type for node in result.model.graph.node].count("MatMulNBits") == 12
+        assert find_sqnr(run(model, samples), run(result.model, samples)) > least
+
+
+@pytest.mark.parametrize(("scheme", "name"), [("w4a8-rtn", "DecodeInt4"), ("w4a8-dint4-rtn", "DecodeDint4")])
+def test_four_bits_are_stored_as_four_bits(model, samples, scheme: str, name: str) -> None:
+    """What onnxruntime makes of the codes are the integers that the format says."""
+    rows = np.random.default_rng(0).normal(0, 1, (6, 10))
+    numbers = parse_scheme(scheme).weights.numbers
+    levels = numbers.fit(rows)
+    tensor = QuantisedTensor(levels.encode(rows), (levels,), 10)
+    helper, make = onnx.helper, onnx.numpy_helper.from_array
+    graph = helper.make_graph(
+        [helper.make_node(name, ["codes", "zeros"], ["y"], domain=DOMAIN)],
+        "one",
+        [],
+        [helper.make_empty_tensor_value_info("y")],
+        [make(tensor.pack(), "codes"), make(tensor.zeros().astype(np.int32), "zeros")],
+    )
+    for opset in (12, 13, 18):
+        opsets = [helper.make_opsetid("", opset), helper.make_opsetid(DOMAIN, 1)]
+        functions = [write_decoder(name, opset)]
+        decoder = helper.make_model(graph, opset_imports=opsets, functions=functions, ir_version=8)
+        found = make_session(decoder, 1).run(None, {})[0]
+        assert found.dtype == np.int8
+        assert np.array_equal(found, tensor.integers().values[0].T)
+    result = quantize_model(model, parse_scheme(scheme), samples)
+    assert [node.op_type for node in result.model.graph.node].count(name) == 12
+    eight = quantize_model(model, parse_scheme("w8a8"), samples)
+    weights = 2 * (4 * 32 * 32 + 2 * 32 * 64)
+    assert result.model.ByteSize() < eight.model.ByteSize() - weights // 2 + 8000
 
 
 def test_formats_without_an_integer_product(model, samples) -> None:
