@@ -190,7 +190,13 @@ class _Watcher:
 
 
 def _thin(values: NDArray[np.float32], count: int) -> NDArray[np.float32]:
-    """Return at most `count` of the values along the first axis, evenly spaced, as a copy."""
+    """Return at most `count` of the values along the first axis, one from each of as many equal parts, as a copy.
+
+    Where in its part is spread by a multiplicative hash: at an even spacing that divides the width of a tensor, the same
+    channels would be taken again and again, and those with the outliers perhaps never.
+    """
     if len(values) <= count:
         return values.copy()
-    return values[np.arange(count) * len(values) // count]
+    parts = np.arange(count, dtype=np.uint64)
+    within = (parts * np.uint64(2654435761) % np.uint64(2**32)) / 2.0**32
+    return values[((parts + within) * (len(values) / count)).astype(np.int64)]
