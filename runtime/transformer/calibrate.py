@@ -192,8 +192,8 @@ class _Watcher:
 def _thin(values: NDArray[np.float32], count: int) -> NDArray[np.float32]:
     """Return at most `count` of the values along the first axis, one from each of as many equal parts, as a copy.
 
-    Where in its part is spread by a multiplicative hash: at an even spacing that divides the width of a tensor, the same
-    channels would be taken again and again, and those with the outliers perhaps never.
+    Where in its part is spread by a multiplicative hash: at an even spacing that divides the width of a tensor, the
+    same channels would be taken again and again, and those with the outliers perhaps never.
     """
     if len(values) <= count:
         return values.copy()
