@@ -189,18 +189,15 @@ class _Tracer:
 
     def _find_bits(self, tensor: str) -> int:
         """Return the bits of an element of an activation."""
-        node = self.graph.producer(tensor)
-        while node is not None and node.op_type in _MOVES:
-            node = self.graph.producer(node.input[0])
+        while (node := self.graph.producer(tensor)) is not None and node.op_type in _MOVES:
+            tensor = node.input[0]
         if node is None:
-            return FLOAT_BITS
+            value = self.graph.constant(tensor)
+            return FLOAT_BITS if value is None else 8 * value.itemsize
         if node.domain == DOMAIN and node.op_type.endswith("U16"):
             return 16
-        return (
-            8
-            if node.op_type in _BYTES or (node.domain == DOMAIN and node.op_type.endswith("U8"))
-            else FLOAT_BITS
-        )
+        is_byte = node.op_type in _BYTES or (node.domain == DOMAIN and node.op_type.endswith("U8"))
+        return 8 if is_byte else FLOAT_BITS
 
     def _size(self, tensor: str) -> tuple[int, ...]:
         value = self.graph.constant(tensor)

@@ -17,7 +17,7 @@ from colonnade.runtime.transformer.quantise import quantize_model
 from colonnade.runtime.transformer.samples import Samples
 from colonnade.runtime.transformer.session import load, make_session
 
-WIDTH, INNER, WORDS, LONGEST = 32, 48, 40, 64
+INNER, WORDS, LONGEST = 48, 40, 64
 OPENING = (
     "Once upon a time, there was a little girl named Lily. She loved to play outside in the park. "
     "One day, she saw a big, red ball. She wanted to play with it, but it was too high"
@@ -35,16 +35,17 @@ def open_whole(model: onnx.ModelProto) -> stories260k.Logits:
     return lambda ids: run(ids)[0]
 
 
-def draw_weights() -> stories260k.Weights:
+def draw_weights(size: int = 8) -> stories260k.Weights:
     """Return a decoder of two layers, four heads that share two groups of keys and values, and random weights."""
     generator = np.random.default_rng(0)
     draw = lambda *shape: generator.normal(0, 0.3, shape).astype(np.float32)  # noqa: E731
-    angles = np.arange(LONGEST)[:, None] / 10.0 ** np.arange(4)
-    gains = (np.ones((2, WIDTH), np.float32),)
+    width = 4 * size
+    angles = np.arange(LONGEST)[:, None] / 10.0 ** np.arange(size // 2)
+    gains = np.ones((2, width), np.float32)
     return stories260k.Weights(
-        4, 2, draw(WORDS, WIDTH), *gains, draw(2, WIDTH, WIDTH), draw(2, 16, WIDTH), draw(2, 16, WIDTH),
-        draw(2, WIDTH, WIDTH), *gains, draw(2, INNER, WIDTH), draw(2, WIDTH, INNER), draw(2, INNER, WIDTH),
-        np.ones(WIDTH, np.float32), np.stack([np.cos(angles), np.sin(angles)]).astype(np.float32),
+        4, 2, draw(WORDS, width), gains, draw(2, width, width), draw(2, 2 * size, width), draw(2, 2 * size, width),
+        draw(2, width, width), gains, draw(2, INNER, width), draw(2, width, INNER), draw(2, INNER, width),
+        np.ones(width, np.float32), np.stack([np.cos(angles), np.sin(angles)]).astype(np.float32),
     )  # fmt: skip
 
 
@@ -82,6 +83,23 @@ def test_the_cache_is_of_use() -> None:
     assert [array.shape for array in second[1:]] == [(1, 2, 2, 8)] * 4
     assert np.abs(second[0] - other[0]).max() > 0.01
     assert not np.array_equal(second[1][:, 0], second[1][:, 1])
+
+
+def test_wide_heads_in_integers() -> None:
+    """Where attention is integers throughout, a cache changes no bit."""
+    weights = draw_weights(16)
+    ids = np.random.default_rng(1).integers(0, WORDS, (8, 30))
+    empty = {f"past_{n}": array for n, array in enumerate(generation.make_cache(weights, len(ids)))}
+    scheme = parse_scheme("w8a8")
+    whole = quantize_model(stories260k.build_stories(weights), scheme, Samples({"input_ids": ids}))
+    cached = quantize_model(
+        generation.build_cached_stories(weights), scheme, Samples({"input_ids": ids} | empty)
+    )
+    assert whole.integer_attentions == cached.integer_attentions == 2
+    exact = open_whole(whole.model)(ids)
+    parts = run_in_parts(open_model(cached.model), generation.make_cache(weights, 8), ids, (4, 5, 6, 20))
+    assert np.array_equal(parts, exact)
+    assert len(np.unique(exact)) > 1000
 
 
 @pytest.fixture(scope="module")

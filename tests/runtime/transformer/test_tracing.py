@@ -104,6 +104,20 @@ def test_quantised(tmp_path: Path, scheme, entries, weight_bits, input_bits) -> 
         assert gelu.out_bits == (8 if scheme == "w8a8" else 32)
 
 
+def test_dynamically_quantised(tmp_path: Path) -> None:
+    quantization = pytest.importorskip("onnxruntime.quantization")
+    exact = trace_model(build_small(), tmp_path, draw_inputs())
+    quantization.quantize_dynamic(
+        tmp_path / "model.onnx", tmp_path / "dynamic.onnx", weight_type=quantization.QuantType.QInt8
+    )
+    trace = trace_operations(tmp_path / "dynamic.onnx", draw_inputs())
+    assert trace.macs == exact.macs
+    assert [operation.kind for operation in trace.operations] == [o.kind for o in exact.operations]
+    linears = [o for o in trace.operations if any(operand.weight for operand in o.operands)]
+    assert len(linears) == 13
+    assert {operand.bits for o in linears for operand in o.operands} == {8}
+
+
 def test_accelerator_and_file(tmp_path: Path) -> None:
     spec = load_spec("transformer-int8")
     trace = trace_model(build_small(), tmp_path, draw_inputs())
