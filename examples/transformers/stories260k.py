@@ -18,6 +18,7 @@ _STORY_START = re.compile(r"(Once upon a time|Once there|One day,? (a|there|in)|
 _NO_MERGE = float("-inf")
 _CLOSED = -1e9  # added to the score of a later token
 Logits = Callable[[NDArray[np.int64]], NDArray[np.float32]]
+Remember = Callable[[str], str]  # from the keys or values of the new positions to those of all positions
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,19 +60,38 @@ def read_weights(path: Path) -> Weights:
 def build_stories(weights: Weights) -> onnx.ModelProto:
     """Return the decoder: `input_ids` int64 (batch, seq) to `logits` (batch, seq, words); no cache."""
     builder = GraphBuilder()
-    words = len(weights.embedding)
+    builder.constant("start", [0], np.int64)
+    builder.node("Shape", ["input_ids"], "end", start=1, end=2)
+    write_decoder(builder, weights, lambda rows: rows)
+    return builder.build("stories260K", [describe_ids()], [describe_logits(weights)])
+
+
+def describe_ids() -> onnx.ValueInfoProto:
+    """Return the decoder's first input."""
+    return describe_tensor("input_ids", "int64", ["batch", "seq"])
+
+
+def describe_logits(weights: Weights) -> onnx.ValueInfoProto:
+    """Return the decoder's first output."""
+    return describe_tensor("logits", "float", ["batch", "seq", len(weights.embedding)])
+
+
+def write_decoder(builder: GraphBuilder, weights: Weights, remember: Remember) -> None:
+    """Write what makes `logits` of `input_ids`, which stand at the positions from `start` to `end`, (1,) each.
+
+    Args:
+        builder: to write to; it holds the tensors `start` and `end`.
+        weights: of the decoder.
+        remember: called with the name of keys and of values (batch, seq, groups, size), layer after layer; returns the
+            name of those of all positions up to `end`.
+    """
     _store_constants(builder, weights)
     x = builder.node("Gather", [builder.constant("embedding", weights.embedding), "input_ids"], "embedded")
     for layer in range(len(weights.query)):
-        x = _attend(builder, weights, layer, x)
+        x = _attend(builder, weights, layer, x, remember)
         x = _feed(builder, weights, layer, x)
     x = _norm(builder, x, weights.final_gain, "final")
     builder.linear(x, "logits", weights.embedding.T)
-    return builder.build(
-        "stories260K",
-        [describe_tensor("input_ids", "int64", ["batch", "seq"])],
-        [describe_tensor("logits", "float", ["batch", "seq", words])],
-    )
 
 
 def _store_constants(builder: GraphBuilder, weights: Weights) -> None:
@@ -79,12 +99,11 @@ def _store_constants(builder: GraphBuilder, weights: Weights) -> None:
     longest, half = weights.rotation.shape[1:]
     size, heads, groups = 2 * half, weights.heads, weights.groups
     for name, value in (
-        ("axis_0", [0]), ("axis_3", [3]), ("axis_last", [-1]), ("start", [0]), ("starts", [0, 0]),
-        ("both_axes", [0, 1]), ("query_shape", [0, 0, heads, size]), ("key_shape", [0, 0, groups, size]),
-        ("joined_shape", [0, 0, dim]), ("repeats", [1, 1, 1, heads // groups, 1]),
+        ("axis_0", [0]), ("axis_3", [3]), ("axis_last", [-1]), ("zero", [0]), ("both_axes", [0, 1]),
+        ("query_shape", [0, 0, heads, size]), ("key_shape", [0, 0, groups, size]), ("joined_shape", [0, 0, dim]),
+        ("repeats", [1, 1, 1, heads // groups, 1]),
     ):  # fmt: skip
         builder.constant(name, value, np.int64)
-    builder.constant("index_1", 1, np.int64)
     builder.constant("epsilon", 1e-5)
     builder.constant("scale", size**-0.5)
     cosine, sine = np.repeat(weights.rotation, 2, axis=2).reshape(2, longest, 1, size)
@@ -92,14 +111,12 @@ def _store_constants(builder: GraphBuilder, weights: Weights) -> None:
     swap[np.arange(1, size, 2), np.arange(0, size, 2)] = -1
     swap[np.arange(0, size, 2), np.arange(1, size, 2)] = 1
     builder.constant("swap", swap)
-    builder.node("Shape", ["input_ids"], "shape")
-    builder.node("Gather", ["shape", "index_1"], "length")
-    builder.node("Unsqueeze", ["length", "axis_0"], "end")
     for name, table in (("cosine", cosine), ("sine", sine)):
         builder.node("Slice", [builder.constant(f"{name}_table", table), "start", "end", "axis_0"], name)
     builder.constant("whole_mask", np.triu(np.full((longest, longest), _CLOSED), 1))
+    builder.node("Concat", ["start", "zero"], "corner", axis=0)
     builder.node("Concat", ["end", "end"], "ends", axis=0)
-    builder.node("Slice", ["whole_mask", "starts", "ends", "both_axes"], "mask")
+    builder.node("Slice", ["whole_mask", "corner", "ends", "both_axes"], "mask")
 
 
 def _norm(builder: GraphBuilder, x: str, gain: NDArray[np.float32], name: str) -> str:
@@ -124,7 +141,7 @@ def _repeat(builder: GraphBuilder, x: str) -> str:
     return builder.node("Reshape", [tiled, "query_shape"], f"{x}_repeated")
 
 
-def _attend(builder: GraphBuilder, weights: Weights, layer: int, x: str) -> str:
+def _attend(builder: GraphBuilder, weights: Weights, layer: int, x: str, remember: Remember) -> str:
     at = f"layer{layer}"
     normed = _norm(builder, x, weights.attention_gain[layer], f"{at}_attention")
 
@@ -133,8 +150,8 @@ def _attend(builder: GraphBuilder, weights: Weights, layer: int, x: str) -> str:
         return builder.node("Reshape", [rows, shape], f"{at}_{name}_heads")
 
     query = _rotate(builder, split(weights.query, "query", "query_shape"))
-    key = _repeat(builder, _rotate(builder, split(weights.key, "key", "key_shape")))
-    value = _repeat(builder, split(weights.value, "value", "key_shape"))
+    key = _repeat(builder, remember(_rotate(builder, split(weights.key, "key", "key_shape"))))
+    value = _repeat(builder, remember(split(weights.value, "value", "key_shape")))
     query = builder.node("Transpose", [query], f"{at}_query_first", perm=[0, 2, 1, 3])
     key = builder.node("Transpose", [key], f"{at}_key_first", perm=[0, 2, 3, 1])
     value = builder.node("Transpose", [value], f"{at}_value_first", perm=[0, 2, 1, 3])

@@ -10,3 +10,4 @@ from .samples import Samples as Samples
 from .samples import read_samples as read_samples
 from .session import Session as Session
 from .session import load as load
+from .tracing import trace_operations as trace_operations
