@@ -93,7 +93,8 @@ def _find_wide(tiles: ActiveTiles, most_resident: int, most_completed: int) -> N
 
 
 def _describe(geometry: LayerGeometry, starts: NDArray[np.int64]) -> ActiveTiles:
-    bounds = np.stack([np.searchsorted(inputs, starts) for inputs in geometry.rule_inputs])  # (K, n + 1)
+    edges = starts.astype(np.int32)  # of the ranks' type: they would all be copied into another one
+    bounds = np.stack([np.searchsorted(inputs, edges) for inputs in geometry.rule_inputs])  # (K, n + 1)
     pairs = np.diff(bounds, axis=1).T
     low = np.full(len(starts) - 1, geometry.outputs, np.int64)
     high = np.full(len(starts) - 1, -1, np.int64)
