@@ -118,11 +118,14 @@ def quantize_model(
     results: list[LinearResult] = []
     if scheme is not None:
         rewrite_embeddings(graph)
+        normed = {norm.output for norm in patterns.norms}
         for number, group in enumerate(_find_groups(patterns)):
             is_head = any(linear.output in graph.outputs for linear in group)
             now = _look_again(graph, group[0].input, seen, scheme, samples, threads)
             before = seen.find(group[0].input)
-            results += rewrite_linears(graph, group, before, now, HEAD_SCHEME if is_head else scheme, method)
+            # A norm's output has a few channels far above the others, on which later layers rest: never clip it.
+            ranges: RangeMethod = "min-max" if group[0].input in normed else method
+            results += rewrite_linears(graph, group, before, now, HEAD_SCHEME if is_head else scheme, ranges)
             if progress is not None:
                 progress(len(samples) + number + 1)
     tables = Tables(graph, seen, entries or ENTRIES)
