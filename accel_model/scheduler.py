@@ -21,7 +21,8 @@ from .rule_generation import (
     count_sorting_cycles,
     count_streaming_cycles,
 )
-from .sparse_layer import KIB, Schedule, SparseJob, list_passes, plan_schedule
+from .sparse_job import KIB, SparseJob, list_passes
+from .sparse_layer import Schedule, plan_schedule
 
 _ORDERS: tuple[LoopOrder, ...] = ("tiles_outer", "channels_outer")
 _SIZES = (2048, 1024, 512, 256, 128)  # and the accelerator's own `tile_inputs`

@@ -11,7 +11,7 @@ from .energy import EnergyTable, derive_energies, price
 from .geometry import find_geometry
 from .report import LayerReport, Report
 from .scheduler import cost_sparse_layer
-from .sparse_layer import SparseJob, keeps_rules
+from .sparse_job import SparseJob, keeps_rules
 from .spec import Spec
 from .transformer import simulate_operations
 

@@ -2,112 +2,20 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..runtime.trace import LayerRecord
 from .active_tiles import ActiveTiles, cut_tiles, fit_tiles
 from .cost import ActionCounts, LoopOrder
-from .folds import drain, lead, occupy
-from .gather_scatter import time_gather, time_scatter
-from .geometry import LayerGeometry
+from .folds import lead
 from .pipeline import Steps
 from .rule_generation import COORDINATE_BYTES, RULE_BYTES, count_compares, share_streaming_cycles
-from .spec import DataflowSpec, GatherSpec, MappingSpec, Spec
-from .tile_times import time_tiles
-
-PSUM_BYTES = 4
-KIB = 1024
-
-
-@dataclass(frozen=True)
-class SparseJob:
-    """A layer to be run on a pillar accelerator.
-
-    Attributes:
-        layer: what the trace says of it.
-        geometry: its rules.
-        spec: the accelerator.
-        mapping, gather, dataflow: its parts.
-        rules_known: whether the rules are still in the rule buffer from the layer before.
-    """
-
-    layer: LayerRecord
-    geometry: LayerGeometry
-    spec: Spec
-    mapping: MappingSpec
-    gather: GatherSpec
-    dataflow: DataflowSpec
-    rules_known: bool
-
-    @property
-    def transposed(self) -> bool:
-        """Whether every input reaches its own outputs, so that nothing is summed over inputs."""
-        return self.layer.kind == "transposed"
-
-    @property
-    def row_folds(self) -> int:
-        """ri: blocks of input channels."""
-        return math.ceil(self.layer.in_channels / self.spec.array.fold_inputs)
-
-    @property
-    def weight_bytes(self) -> int:
-        """Of the whole layer."""
-        taps = len(self.geometry.rule_inputs)
-        return self.bytes_of_weights(taps * self.layer.in_channels * self.layer.out_channels)
-
-    def bytes_of_weights(self, count: int) -> int:
-        """Return the bytes of `count` weights."""
-        return math.ceil(count * self.spec.weight_bits / 8)
-
-
-@dataclass(frozen=True)
-class Pass:
-    """One run over all tiles with a part of the layer's columns.
-
-    Attributes:
-        taps: that it runs, as indices.
-        columns: output channels of each of its column folds; for ganged taps, columns of (tap, channel) pairs.
-        opens: whether it is the first with its taps, which stores the coordinates of their outputs.
-    """
-
-    taps: tuple[int, ...]
-    columns: tuple[int, ...]
-    opens: bool
-
-
-@dataclass(frozen=True, eq=False)
-class StepTable:
-    """What the steps of a pass ask of each unit; (S,) int64 each.
-
-    Attributes:
-        brought, gathered: bytes from main memory, in order and at random addresses.
-        stored, scattered: bytes to main memory, likewise.
-        stream, tail: cycles of the array, as in `Steps`.
-        unhindered: of `stream`, what ports that never keep the array waiting would leave.
-        gather, scatter: cycles of the ports.
-        vectors: that are streamed into the array, over all folds.
-        weights: bytes of weights that are shifted into the array.
-        gather_conflicts, scatter_conflicts: cycles of the ports that are lost to bank conflicts.
-    """
-
-    brought: NDArray[np.int64]
-    gathered: NDArray[np.int64]
-    stored: NDArray[np.int64]
-    scattered: NDArray[np.int64]
-    stream: NDArray[np.int64]
-    tail: NDArray[np.int64]
-    unhindered: NDArray[np.int64]
-    gather: NDArray[np.int64]
-    scatter: NDArray[np.int64]
-    vectors: NDArray[np.int64]
-    weights: NDArray[np.int64]
-    gather_conflicts: NDArray[np.int64]
-    scatter_conflicts: NDArray[np.int64]
+from .sparse_job import KIB, PSUM_BYTES, Pass, SparseJob, count_pass_weights, keeps_rules, list_passes
+from .sparse_steps import StepTable, find_widths, join_steps, plan_convolution, plan_transposed
+from .spec import Spec
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,27 +60,6 @@ class Schedule:
         return int(max(memory, steps.stream.sum(), steps.rules.sum()))
 
 
-def list_passes(job: SparseJob, order: LoopOrder) -> tuple[Pass, ...]:
-    """Return the passes over the tiles.
-
-    "tiles_outer" runs all columns on a tile before the next one; "channels_outer" runs all tiles on one column fold
-    before the next. Without ganged scatter, a transposed layer is one layer per tap, each with its own passes.
-    """
-    taps = tuple(range(len(job.geometry.rule_inputs)))
-    wide = job.transposed and job.dataflow.ganged_scatter
-    groups = [taps] if wide or not job.transposed else [(tap,) for tap in taps]
-    total = job.layer.out_channels * (len(taps) if wide else 1)
-    columns = _split(total, job.spec.array.columns)
-    if order == "tiles_outer":
-        return tuple(Pass(group, columns, True) for group in groups)
-    return tuple(Pass(group, (width,), i == 0) for group in groups for i, width in enumerate(columns))
-
-
-def _split(total: int, most: int) -> tuple[int, ...]:
-    """Return `total` as parts of `most` and a rest."""
-    return (most,) * (total // most) + ((total % most,) if total % most else ())
-
-
 def plan_schedule(job: SparseJob, order: LoopOrder, tile_inputs: int) -> Schedule | None:
     """Cut a layer with inputs into steps; None where a buffer is too small for them.
 
@@ -186,11 +73,11 @@ def plan_schedule(job: SparseJob, order: LoopOrder, tile_inputs: int) -> Schedul
     tiles = _fit_outputs(job, passes, tile_inputs) if _weights_fit(job, order, passes) else None
     if tiles is None or tiles.pairs.sum(axis=1).max() * RULE_BYTES > spec.sram.rule_kib * KIB / 2:
         return None
-    widths = _find_widths(job, max(passes[0].columns))
-    plan = _plan_transposed if job.transposed else _plan_convolution
+    widths = find_widths(job, max(passes[0].columns))
+    plan = plan_transposed if job.transposed else plan_convolution
     plans = {key: plan(job, key[0], tiles, widths, key[1]) for key in dict.fromkeys(_name_plans(passes))}
     parts = [plans[key] for key in _name_plans(passes)]
-    table = _join(parts)
+    table = join_steps(parts)
     features = int(table.brought.sum())
     _add_weights(job, order, passes, table)
     fetched = int(table.brought.sum()) - features
@@ -212,18 +99,6 @@ def _name_plans(passes: tuple[Pass, ...]) -> list[tuple[Pass, bool]]:
     return [(part, number == 0) for number, part in enumerate(passes)]
 
 
-_COLUMNS = tuple(f.name for f in fields(StepTable))
-
-
-def _join(parts: list[StepTable]) -> StepTable:
-    """Return the steps of all passes, in order, in arrays of their own."""
-    return StepTable(*(np.concatenate(column) for column in zip(*map(_columns_of, parts), strict=True)))
-
-
-def _columns_of(table: StepTable) -> tuple[NDArray[np.int64], ...]:
-    return tuple(getattr(table, name) for name in _COLUMNS)
-
-
 def _weights_fit(job: SparseJob, order: LoopOrder, passes: tuple[Pass, ...]) -> bool:
     """Tell whether the weight buffer holds what must be there at once: two folds, or the passes' weights ping-pong."""
     held = job.spec.sram.weight_kib * KIB
@@ -232,14 +107,7 @@ def _weights_fit(job: SparseJob, order: LoopOrder, passes: tuple[Pass, ...]) -> 
         columns = max(passes[0].columns)
         return job.weight_bytes <= held or 2 * job.bytes_of_weights(rows * columns) <= held
     halves = 1 if len(passes) == 1 else 2
-    return halves * max(_pass_weights(job, part) for part in passes) <= held
-
-
-def _pass_weights(job: SparseJob, part: Pass) -> int:
-    """Return the bytes of weights of a pass."""
-    ganged = job.transposed and len(part.taps) > 1
-    taps = 1 if ganged else len(part.taps)
-    return job.bytes_of_weights(taps * job.layer.in_channels * sum(part.columns))
+    return halves * max(count_pass_weights(job, part) for part in passes) <= held
 
 
 def _fit_outputs(job: SparseJob, passes: tuple[Pass, ...], tile_inputs: int) -> ActiveTiles | None:
@@ -253,13 +121,6 @@ def _fit_outputs(job: SparseJob, passes: tuple[Pass, ...], tile_inputs: int) -> 
     if job.transposed:
         return cut_tiles(job.geometry, tile_inputs) if tile_inputs <= min(held, whole) else None
     return fit_tiles(job.geometry, tile_inputs, held, whole)
-
-
-def _find_widths(job: SparseJob, columns: int) -> tuple[int, int]:
-    """Return the bytes of a gathered vector and of a scattered one."""
-    return min(
-        job.layer.in_channels, job.spec.array.fold_inputs
-    ) * job.spec.element_bytes, columns * PSUM_BYTES
 
 
 def _count_memory_cycles(
@@ -281,103 +142,6 @@ def _rule_cycles(job: SparseJob, tiles: ActiveTiles, passes: tuple[Pass, ...]) -
     return cycles.reshape(len(passes), -1)
 
 
-def keeps_rules(geometry: LayerGeometry, spec: Spec) -> bool:
-    """Tell whether all rules of a layer stay in the rule buffer, for a second pass or the next layer."""
-    return geometry.rules * RULE_BYTES <= spec.sram.rule_kib * KIB
-
-
-def _plan_convolution(
-    job: SparseJob, part: Pass, tiles: ActiveTiles, widths: tuple[int, int], first: bool
-) -> StepTable:
-    """Plan a pass of a layer that sums over taps: a step per tile, a fold per tap, row fold and column fold."""
-    size, columns = job.spec.element_bytes, sum(part.columns)
-    repeats = job.row_folds * len(part.columns)
-    grouped = job.layer.kind != "strided" or job.dataflow.weight_grouping
-    times = time_tiles(job.geometry, tiles, job.spec.array, job.gather, *widths, grouped)
-    back, out = _count_spilled(job, tiles)
-    coordinates = COORDINATE_BYTES if first else 0
-    return StepTable(
-        brought=tiles.inputs * (job.layer.in_channels * size + coordinates),
-        gathered=back * PSUM_BYTES * columns,
-        stored=_count_stored(job, tiles) * (columns * size + coordinates),
-        scattered=out * PSUM_BYTES * columns,
-        stream=times.occupied * repeats,
-        tail=times.tail,
-        unhindered=times.unhindered * repeats,
-        gather=times.gather * repeats,
-        scatter=times.scatter * repeats,
-        vectors=times.vectors * len(part.columns),
-        weights=times.taps * job.bytes_of_weights(job.layer.in_channels * columns),
-        gather_conflicts=times.gather_conflicts * repeats,
-        scatter_conflicts=times.scatter_conflicts * repeats,
-    )
-
-
-def _plan_transposed(
-    job: SparseJob, part: Pass, tiles: ActiveTiles, widths: tuple[int, int], first: bool
-) -> StepTable:
-    """Plan a pass of a transposed layer: a step per tile and column fold, a fold per row fold; all inputs stream.
-
-    The columns of a fold may belong to several taps, whose outputs lie side by side and are written at once.
-    """
-    array, size = job.spec.array, job.spec.element_bytes
-    columns = np.array(part.columns, np.int64)
-    inputs = np.repeat(tiles.inputs, len(columns))
-    spans = np.tile(columns, len(tiles.low))
-    opening = np.tile(np.arange(len(columns)) == 0, len(tiles.low))
-    ports = (
-        time_gather(job.geometry, tiles, job.gather, widths[0]),
-        time_scatter(job.geometry, tiles, job.gather, widths[1]),
-    )
-    conflicts = [port.conflicts[:, part.taps[0]].repeat(len(columns)) for port in ports]
-    read = inputs * ports[0].per_vector + conflicts[0]
-    written = inputs * ports[1].per_vector + conflicts[1]
-    folds = np.maximum(read, written)
-    sites = inputs * len(part.taps) * opening  # whose coordinates go out, once
-    coordinates = COORDINATE_BYTES if part.opens else 0
-    return StepTable(
-        brought=np.where(opening, inputs, 0)
-        * (job.layer.in_channels * size + (COORDINATE_BYTES if first else 0)),
-        gathered=np.zeros_like(inputs),
-        stored=inputs * spans * size + sites * coordinates,
-        scattered=np.zeros_like(inputs),
-        stream=occupy(array, folds) * job.row_folds,
-        tail=drain(array, folds),
-        unhindered=occupy(array, inputs) * job.row_folds,
-        gather=read * job.row_folds,
-        scatter=written * job.row_folds,
-        vectors=inputs,
-        weights=-(-job.layer.in_channels * spans * job.spec.weight_bits // 8),
-        gather_conflicts=conflicts[0] * job.row_folds,
-        scatter_conflicts=conflicts[1] * job.row_folds,
-    )
-
-
-def _count_stored(job: SparseJob, tiles: ActiveTiles) -> NDArray[np.int64]:
-    """Return the outputs that each tile completes and that pruning lets through."""
-    layer = job.layer
-    if layer.kept_outputs == layer.active_outputs:
-        return tiles.completed
-    kept = layer.kept_sites.cells[layer.out_sites.cells]
-    until = np.concatenate(([0], np.cumsum(kept)))
-    return np.diff(until[tiles.final], prepend=0)
-
-
-def _count_spilled(job: SparseJob, tiles: ActiveTiles) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the partial-sum vectors that each tile reads back from main memory and leaves there; 0 with active tiles.
-
-    Without them a tile keeps nothing: it reads what earlier tiles left of the outputs that it touches or completes,
-    and writes those that are not complete.
-    """
-    if job.dataflow.active_tiles:
-        return np.zeros_like(tiles.low), np.zeros_like(tiles.low)
-    begun = np.concatenate(([0], tiles.reached[:-1]))  # outputs below it have partial sums
-    completed = np.maximum(np.minimum(begun, tiles.final) - tiles.first, 0)
-    touched = np.maximum(np.minimum(begun, tiles.high + 1) - np.maximum(tiles.low, tiles.final), 0)
-    left = np.maximum(tiles.high + 1 - np.maximum(tiles.low, tiles.final), 0)
-    return touched + completed, left
-
-
 def _add_weights(job: SparseJob, order: LoopOrder, passes: tuple[Pass, ...], table: StepTable) -> None:
     """Add the weights to what the steps bring: once per pass, or with every step where the buffer cannot hold them."""
     if order == "tiles_outer" and job.weight_bytes > job.spec.sram.weight_kib * KIB:
@@ -385,7 +149,7 @@ def _add_weights(job: SparseJob, order: LoopOrder, passes: tuple[Pass, ...], tab
         return
     steps = len(table.brought) // len(passes)
     for number, part in enumerate(passes):
-        table.brought[number * steps] += _pass_weights(job, part)
+        table.brought[number * steps] += count_pass_weights(job, part)
 
 
 def _count_actions(job: SparseJob, table: StepTable, fetched: int, rule_runs: int) -> ActionCounts:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from colonnade.accel_model.geometry import find_geometry
-from colonnade.accel_model.sparse_layer import SparseJob
+from colonnade.accel_model.sparse_job import SparseJob
 from colonnade.accel_model.spec import (
     ArraySpec,
     DataflowSpec,

@@ -16,7 +16,8 @@ from specs import KINDS, Drawer, PillarSpec, draw_cells, make_job, make_layer, m
 from colonnade.accel_model.cost import LayerCost, LoopOrder
 from colonnade.accel_model.pipeline import run_pipeline
 from colonnade.accel_model.scheduler import cost_sparse_layer, list_schedules
-from colonnade.accel_model.sparse_layer import SparseJob, plan_schedule
+from colonnade.accel_model.sparse_job import SparseJob
+from colonnade.accel_model.sparse_layer import plan_schedule
 from colonnade.accel_model.spec import MappingSpec
 from colonnade.runtime.errors import ConfigError
 from colonnade.runtime.trace import LayerRecord

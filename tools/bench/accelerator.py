@@ -18,7 +18,7 @@ from ...accel_model.rule_generation import (
     count_streaming_cycles,
 )
 from ...accel_model.simulate import simulate
-from ...accel_model.sparse_layer import PSUM_BYTES
+from ...accel_model.sparse_job import PSUM_BYTES
 from ...accel_model.spec import DataflowSpec, Layout, MappingSpec, Spec
 from ...accel_model.spec_files import load_spec
 from ...detector.standard import CHANNELS, DENSE_MACS, SHAPE, Variant, standard_architecture
