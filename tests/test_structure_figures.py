@@ -102,3 +102,25 @@ def test_engine_page_shows_two_threads():
     for precision in ("fp32", "int8"):
         one, two = walls[precision, 1], walls[precision, 2]
         assert f"{precision}: {one:.1f} → {two:.1f} ms, {one / two:.2f}×" in page
+
+
+def test_transformer_page_shows_the_costed_lengths():
+    page = (ROOT / "docs" / "accelerator" / "transformers.md").read_text(encoding="utf-8")
+    results = {(entry["sequence"], entry["unit"]): entry for entry in read("transformer-lengths")["results"]}
+    for length in (16, 64, 256, 1024):
+        shares = [results[length, unit]["nonlinear_share"] for unit in ("nn_lut", "polynomial", "exact")]
+        slower = results[length, "polynomial"]
+        times = slower["cycles_to_first"], slower["compute_cycles_to_first"]
+        cells = [f"{100 * share:.1f} %" for share in shares] + [f"{time:.2f}" for time in times]
+        assert f"| {length:,} | {' | '.join(cells)} |" in page, length
+
+
+def test_costed_lengths_are_those_of_the_models_as_they_are():
+    """Models are exact: the committed report comes again, whatever the machine."""
+    from colonnade.accel_model import load_spec
+    from colonnade.accel_model.sequence_lengths import compare_lengths
+    from colonnade.accel_model.transformer_shapes import find_shape
+
+    units = ("nn_lut", "polynomial", "exact")
+    found = compare_lengths(find_shape("minilm"), [load_spec("transformer-int8")], (16, 64, 256, 1024), units)
+    assert json.loads(found.to_json()) == read("transformer-lengths")
