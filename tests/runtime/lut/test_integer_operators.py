@@ -27,6 +27,7 @@ SCALE = 1 / 16
 def make_tables() -> dict[str, IntegerTable]:
     """Return integer tables of every kind: narrow, wide, few and many entries, signed and unsigned."""
     gelu = fit("gelu")
+    mirrored = LutTable(-gelu.breakpoints[::-1], -gelu.slopes[::-1], gelu.intercepts[::-1])
     return {
         "int8": gelu.to_integer(SCALE, SCALE, input_bits=8, output_bits=8),
         "int16": gelu.to_integer(2**-11, 2**-11, input_bits=16, output_bits=16),
@@ -36,6 +37,7 @@ def make_tables() -> dict[str, IntegerTable]:
         "tanh": fit("tanh", entries=5).to_integer(2**-12, 2**-15, input_bits=16, output_bits=16),
         "exp": fit("exp", entries=64).to_integer(2**-10, 2**-15),
         "uint8": gelu.to_levels(Levels.unsigned(1 / 20, 8, 100), Levels.unsigned(1 / 40, 8, 10)),
+        "steep on the left": mirrored.to_integer(2**-11, 2**-11, input_bits=16, output_bits=16),
         "two entries": fit("gelu", entries=2).to_integer(SCALE, SCALE),
     }
 
@@ -195,6 +197,13 @@ def test_breakpoints_beyond_the_inputs_do_not_matter():
     integer = table.to_integer(0.5, 0.5, input_bits=8)
     x_q = np.arange(-128, 128).astype(np.int8)
     np.testing.assert_array_equal(reference.apply(x_q, integer), x_q)
+
+
+def test_a_breakpoint_at_the_last_input_counts():
+    table = LutTable(np.array([-64.0, 63.5]), np.zeros(3), np.array([9.0, 0.0, 5.0]))
+    integer = table.to_integer(0.5, 0.5, input_bits=8)
+    x_q = np.arange(-128, 128).astype(np.int8)
+    np.testing.assert_array_equal(reference.apply(x_q, integer), np.where(x_q == 127, 10, 0))
 
 
 @pytest.mark.parametrize(
