@@ -174,6 +174,13 @@ def test_small_inputs_take_narrow_arithmetic(name):
     assert not TABLES["int32"].narrow
 
 
+def test_a_shift_that_int32_lacks_is_wide():
+    none, zero, minus = np.zeros(0, np.int32), np.zeros(1, np.int32), np.array([-1], np.int64)
+    table = IntegerTable(none, zero, minus, shift=40, input_low=-128, input_high=127, low=-128, high=127)
+    assert not table.narrow
+    np.testing.assert_array_equal(kernels.apply(np.arange(20), table), np.full(20, -1))
+
+
 @given(
     st.sampled_from(sorted(FITS)),
     st.floats(-14, 0),
@@ -189,6 +196,13 @@ def test_an_integer_table_is_the_real_one_rounded(name, input_power, output_powe
     x_q = np.unique(np.linspace(-reach, 0 if name == "exp" else reach, 4001).astype(np.int32))
     exact = np.clip(table(x_q * input_scale) / output_scale, INT32.min, INT32.max)
     lost = (0.5 + 0.5 * np.abs(x_q.astype(float))) / 2.0**integer.shift + 1e-9 * np.abs(exact)
+    assert (np.abs(reference.apply(x_q, integer) - exact) <= 0.5 + lost + 1e-6).all()
+
+
+def test_zero_points_stand_for_zero():
+    x_q, integer = np.arange(256).astype(np.uint8), TABLES["uint8"]
+    exact = np.clip(FITS["gelu"]((x_q - 100.0) / 20) * 40 + 10, 0, 255)
+    lost = (0.5 + 0.5 * x_q) / 2.0**integer.shift
     assert (np.abs(reference.apply(x_q, integer) - exact) <= 0.5 + lost + 1e-6).all()
 
 
