@@ -49,6 +49,7 @@ SOFTMAX = {
     "fine": build_softmax(1e-6),
     "uint16": build_softmax(2**-9, output_bits=16),
     "many entries": build_softmax(SCALE, entries=40),
+    "few entries": build_softmax(SCALE, entries=3),  # so coarse that 1 would be more than its `high`
 }
 NORM = {"int8": build_norm(2**-8, 1e-5), "int16": build_norm(SCALE, 0.0, low=-(2**15), high=2**15 - 1)}
 
@@ -127,7 +128,7 @@ def list_extreme_rows(length: int) -> np.ndarray:
     return np.clip(np.stack([*equal, *single, *mixed]), low, high).astype(np.int32)
 
 
-@pytest.mark.parametrize("length", [1, 2, 15, 16, 17, 128, 384, 2**14])
+@pytest.mark.parametrize("length", [1, 2, 15, 16, 17, 128, 384, 5001, 2**14])
 def test_extreme_rows_give_the_reference(length):
     x_q = list_extreme_rows(length)
     gamma_q, beta_q = quantise_affine(np.linspace(-3, 3, length), np.linspace(-1, 1, length), SCALE)
@@ -166,6 +167,18 @@ def test_sums_stay_within_their_format(name):
         for x in (ends[segment], min(ends[segment + 1], table.input_high)):
             assert abs(int(table.slopes[segment]) * x) < bound
         assert abs(int(table.intercepts[segment])) < bound
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_no_bit_of_the_format_is_wasted(name):
+    """With one more, a product, an intercept or the slopes would not fit; a thousandth is for rounding."""
+    table = TABLES[name]
+    ends = np.array([table.input_low, *table.breakpoints, table.input_high], np.float64)
+    products = np.abs(table.slopes * np.array([ends[:-1], ends[1:]])).max()
+    reach = max(products, np.abs(table.intercepts.astype(np.float64)).max())
+    steepest = np.abs(table.slopes.astype(np.float64)).max()
+    bound = 0.999 * (2**30 if table.narrow else 2**62)
+    assert 2 * reach + 2**table.shift >= bound or 2 * steepest >= 0.999 * 2**31
 
 
 @pytest.mark.parametrize("name", ["int8", "int16", "tanh", "uint8"])
