@@ -23,7 +23,11 @@ from .decoding import decode
 from .ground import CELLS, GroundMap
 from .network import Network
 
-_PROGRAM = f"import sys; from {__name__} import compile_network; compile_network(sys.argv[1])"
+SWITCH = "COLONNADE_SECOND_PROCESS"  # "off" starts none
+_PROGRAM = (  # imports nothing before its path is ours, lest it find another module in the working folder
+    "import sys; sys.path[:] = sys.argv[2:]; "
+    f"from {__name__} import compile_network; compile_network(sys.argv[1])"
+)
 _SIDE = 24  # rows and columns of the pillars that stand for a frame
 
 
@@ -31,28 +35,45 @@ def compile_ahead(folder: Path, manifest: Manifest) -> None:
     """Where no kernel is compiled yet, let a second process compile the network's, and compile the decoder's here.
 
     Before the first frame only its kernels in front of the network are left then. Nothing is done on one core, where
-    the cache cannot be written to, or where Python is part of another program. The second process reads no input,
-    prints nothing and ends by itself after seconds; if it fails, nothing but time is lost.
+    the cache cannot be written to, where Python is part of another program, or with COLONNADE_SECOND_PROCESS=off. The
+    second process reads no input, prints nothing, starts no other and ends by itself after seconds; if it fails,
+    nothing but time is lost. Processes that load at once for the first time start one each.
 
     Args:
         folder: of the model.
         manifest: the model's.
     """
-    is_python = Path(sys.executable or "").name.startswith("python")
-    if available_threads() > 1 and is_python and STORE.is_waiting() and _start(folder):
+    if available_threads() > 1 and _may_start() and STORE.is_waiting() and _start(folder):
         _compile_decoder(manifest)
 
 
+def _may_start() -> bool:
+    is_off = os.environ.get(SWITCH, "").strip().lower() == "off"
+    is_python = Path(sys.executable or "").name.startswith("python") and not getattr(sys, "frozen", False)
+    return is_python and not is_off
+
+
 def _start(folder: Path) -> bool:
-    command = [sys.executable, "-c", _PROGRAM, str(folder.resolve())]
-    places = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     nowhere = subprocess.DEVNULL
     try:
-        process = subprocess.Popen(command, env=places, stdin=nowhere, stdout=nowhere, stderr=nowhere)
-    except OSError:
+        process = subprocess.Popen(
+            _make_command(folder),
+            env={**os.environ, SWITCH: "off"},  # it starts no third one, whatever runs when its Python starts
+            stdin=nowhere,
+            stdout=nowhere,
+            stderr=nowhere,
+            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+        )
+        threading.Thread(target=process.wait, daemon=True).start()  # leaves no zombie
+    except (OSError, RuntimeError):  # no further process, or no further thread
         return False
-    threading.Thread(target=process.wait, daemon=True).start()  # leaves no zombie
     return True
+
+
+def _make_command(folder: Path) -> list[str]:
+    isolation = ["-I"] if sys.flags.isolated else []
+    places = [path for path in sys.path if isinstance(path, str)]  # Python, too, passes over anything else
+    return [sys.executable, *isolation, "-c", _PROGRAM, str(folder.resolve()), *places]
 
 
 def compile_network(folder: str) -> None:

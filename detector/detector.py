@@ -186,6 +186,8 @@ def load(
 ) -> Detector:
     """Load a detector.
 
+    Where no kernel is compiled yet, a second process compiles the network's (COLONNADE_SECOND_PROCESS=off: none does).
+
     Args:
         name_or_path: an embedded model ("default", "synthetic") or a model folder.
         precision: "fp32"; "int8": the model's int8 twin, which lies beside it as NAME-int8 (a model that is int8

@@ -83,11 +83,9 @@ class IntegerTable:
     @cached_property
     def narrow(self) -> bool:
         """Whether all arithmetic fits int32."""
-        points, slopes, intercepts = (
-            array.astype(np.float64) for array in (self.breakpoints, self.slopes, self.intercepts)
-        )
-        reach = _reach(points, slopes, intercepts, self.input_low, self.input_high)
-        return reach < _NARROW_SUM and self.shift <= 30
+        arrays = (self.breakpoints, self.slopes, self.intercepts)
+        segments = _Segments(*(array.astype(np.float64) for array in arrays))
+        return segments.reach(self.input_low, self.input_high) < _NARROW_SUM and self.shift <= 30
 
     @cached_property
     def dtype(self) -> np.dtype[np.integer]:
@@ -141,13 +139,13 @@ def round_table(
         points = np.ceil(breakpoints / inputs.scale) + inputs.zero
         steep = slopes * (inputs.scale / outputs.scale)
         offset = intercepts / outputs.scale - steep * inputs.zero + outputs.zero
-    points, steep, offset = _drop_beyond(points, steep, offset, low, high)
+    segments = _Segments(points, steep, offset).drop_beyond(low, high)
     bound = _NARROW_SUM if max(-low, high) <= _NARROW_INPUT else _WIDE_SUM
-    shift = _find_shift(_reach(points, steep, offset, low, high), float(np.abs(steep).max()), bound)
+    shift = _find_shift(segments.reach(low, high), float(np.abs(segments.slopes).max()), bound)
     return IntegerTable(
-        points.astype(np.int32),
-        np.rint(np.ldexp(steep, shift)).astype(np.int32),
-        np.rint(np.ldexp(offset, shift)).astype(np.int64) + ((1 << shift) >> 1),
+        segments.points.astype(np.int32),
+        np.rint(np.ldexp(segments.slopes, shift)).astype(np.int32),
+        np.rint(np.ldexp(segments.intercepts, shift)).astype(np.int64) + ((1 << shift) >> 1),
         shift,
         low,
         high,
@@ -174,30 +172,25 @@ def _check_bits(bits: int) -> int:
     return int(bits)
 
 
-def _drop_beyond(
-    points: NDArray[np.float64],
-    slopes: NDArray[np.float64],
-    intercepts: NDArray[np.float64],
-    low: int,
-    high: int,
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Make the segments that no input reaches equal to the next that one does."""
-    first, last = int((points <= low).sum()), int((points <= high).sum())
-    index = np.clip(np.arange(len(slopes)), first, last)
-    return np.clip(points, low, high), slopes[index], intercepts[index]
+@dataclass(frozen=True, eq=False)
+class _Segments:
+    """A table between levels before it is rounded: (N-1,) points, (N,) slopes and intercepts."""
 
+    points: NDArray[np.float64]
+    slopes: NDArray[np.float64]
+    intercepts: NDArray[np.float64]
 
-def _reach(
-    points: NDArray[np.float64],
-    slopes: NDArray[np.float64],
-    intercepts: NDArray[np.float64],
-    low: int,
-    high: int,
-) -> float:
-    """Return the largest |slope * x| or |intercept| of any segment over its own inputs."""
-    ends = np.concatenate([[float(low)], points, [float(high)]])
-    largest_inputs = np.maximum(np.abs(ends[:-1]), np.abs(ends[1:]))
-    return float(max(np.abs(slopes * largest_inputs).max(), np.abs(intercepts).max()))
+    def drop_beyond(self, low: int, high: int) -> _Segments:
+        """Make the segments that no input low..high reaches equal to the next that one does."""
+        first, last = int((self.points <= low).sum()), int((self.points <= high).sum())
+        index = np.clip(np.arange(len(self.slopes)), first, last)
+        return _Segments(np.clip(self.points, low, high), self.slopes[index], self.intercepts[index])
+
+    def reach(self, low: int, high: int) -> float:
+        """Return the largest |slope * x| or |intercept| of any segment over its own inputs."""
+        ends = np.concatenate([[float(low)], self.points, [float(high)]])
+        largest_inputs = np.maximum(np.abs(ends[:-1]), np.abs(ends[1:]))
+        return float(max(np.abs(self.slopes * largest_inputs).max(), np.abs(self.intercepts).max()))
 
 
 def _find_shift(reach: float, largest_slope: float, bound: float) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -22,7 +22,7 @@ class TernaryLevels:
 
     threshold: Floats
     scale: Floats
-    bits: int = 2
+    bits: int = field(default=2, init=False)
 
     @property
     def overhead(self) -> int:
@@ -49,9 +49,9 @@ class TernaryLevels:
 
 @dataclass(frozen=True)
 class TernaryFormat:
-    """TWN: threshold Δ = 0.7 * mean |w| of a row, α = mean of the |w| above it."""
+    """TWN: threshold Δ = 0.7 * mean |w| of a row, α = mean of the |w| above it; always 2 bits."""
 
-    bits: int = 2
+    bits: int = field(default=2, init=False)
 
     def fit(self, values: Floats) -> TernaryLevels:
         """Return levels from the magnitudes of each row of (rows, n) numbers."""

@@ -30,6 +30,11 @@ def double(value):
     return 2 * value
 
 
+@kernel
+def double_twice(value):
+    return double(double(np.int64(value)))
+
+
 @pytest.mark.skipif(numba.config.DISABLE_JIT, reason="NUMBA_DISABLE_JIT is set: nothing is compiled")
 @pytest.mark.parametrize(("caller", "expected"), [(add_steps, 10), (add_nested_steps, 11)])
 def test_arrays_of_called_kernels_are_freed(caller, expected) -> None:
@@ -48,5 +53,6 @@ def test_arrays_of_called_kernels_are_freed(caller, expected) -> None:
 
 @pytest.mark.skipif(numba.config.DISABLE_JIT, reason="NUMBA_DISABLE_JIT is set: nothing is compiled")
 def test_kernels_without_arrays_count_no_references() -> None:
-    assert double(3) == 6
-    assert [item.targetoptions["_nrt"] for item in (double, make_steps, add_steps)] == [False, True, True]
+    assert [double(3), double_twice(3)] == [6, 12]
+    kernels = (double, double_twice, make_steps, add_steps)
+    assert [item.targetoptions["_nrt"] for item in kernels] == [False, False, True, True]

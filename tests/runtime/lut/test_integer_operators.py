@@ -27,6 +27,7 @@ SCALE = 1 / 16
 def make_tables() -> dict[str, IntegerTable]:
     """Return integer tables of every kind: narrow, wide, few and many entries, signed and unsigned."""
     gelu = fit("gelu")
+    mirrored = LutTable(-gelu.breakpoints[::-1], -gelu.slopes[::-1], gelu.intercepts[::-1])
     return {
         "int8": gelu.to_integer(SCALE, SCALE, input_bits=8, output_bits=8),
         "int16": gelu.to_integer(2**-11, 2**-11, input_bits=16, output_bits=16),
@@ -36,6 +37,7 @@ def make_tables() -> dict[str, IntegerTable]:
         "tanh": fit("tanh", entries=5).to_integer(2**-12, 2**-15, input_bits=16, output_bits=16),
         "exp": fit("exp", entries=64).to_integer(2**-10, 2**-15),
         "uint8": gelu.to_levels(Levels.unsigned(1 / 20, 8, 100), Levels.unsigned(1 / 40, 8, 10)),
+        "steep on the left": mirrored.to_integer(2**-11, 2**-11, input_bits=16, output_bits=16),
         "two entries": fit("gelu", entries=2).to_integer(SCALE, SCALE),
     }
 
@@ -47,6 +49,7 @@ SOFTMAX = {
     "fine": build_softmax(1e-6),
     "uint16": build_softmax(2**-9, output_bits=16),
     "many entries": build_softmax(SCALE, entries=40),
+    "few entries": build_softmax(SCALE, entries=3),  # so coarse that 1 would be more than its `high`
 }
 NORM = {"int8": build_norm(2**-8, 1e-5), "int16": build_norm(SCALE, 0.0, low=-(2**15), high=2**15 - 1)}
 
@@ -125,7 +128,7 @@ def list_extreme_rows(length: int) -> np.ndarray:
     return np.clip(np.stack([*equal, *single, *mixed]), low, high).astype(np.int32)
 
 
-@pytest.mark.parametrize("length", [1, 2, 15, 16, 17, 128, 384, 2**14])
+@pytest.mark.parametrize("length", [1, 2, 15, 16, 17, 128, 384, 5001, 2**14])
 def test_extreme_rows_give_the_reference(length):
     x_q = list_extreme_rows(length)
     gamma_q, beta_q = quantise_affine(np.linspace(-3, 3, length), np.linspace(-1, 1, length), SCALE)
@@ -166,10 +169,29 @@ def test_sums_stay_within_their_format(name):
         assert abs(int(table.intercepts[segment])) < bound
 
 
+@pytest.mark.parametrize("name", TABLES)
+def test_no_bit_of_the_format_is_wasted(name):
+    """With one more, a product, an intercept or the slopes would not fit; a thousandth is for rounding."""
+    table = TABLES[name]
+    ends = np.array([table.input_low, *table.breakpoints, table.input_high], np.float64)
+    products = np.abs(table.slopes * np.array([ends[:-1], ends[1:]])).max()
+    reach = max(products, np.abs(table.intercepts.astype(np.float64)).max())
+    steepest = np.abs(table.slopes.astype(np.float64)).max()
+    bound = 0.999 * (2**30 if table.narrow else 2**62)
+    assert 2 * reach + 2**table.shift >= bound or 2 * steepest >= 0.999 * 2**31
+
+
 @pytest.mark.parametrize("name", ["int8", "int16", "tanh", "uint8"])
 def test_small_inputs_take_narrow_arithmetic(name):
     assert TABLES[name].narrow
     assert not TABLES["int32"].narrow
+
+
+def test_a_shift_that_int32_lacks_is_wide():
+    none, zero, minus = np.zeros(0, np.int32), np.zeros(1, np.int32), np.array([-1], np.int64)
+    table = IntegerTable(none, zero, minus, shift=40, input_low=-128, input_high=127, low=-128, high=127)
+    assert not table.narrow
+    np.testing.assert_array_equal(kernels.apply(np.arange(20), table), np.full(20, -1))
 
 
 @given(
@@ -190,11 +212,25 @@ def test_an_integer_table_is_the_real_one_rounded(name, input_power, output_powe
     assert (np.abs(reference.apply(x_q, integer) - exact) <= 0.5 + lost + 1e-6).all()
 
 
+def test_zero_points_stand_for_zero():
+    x_q, integer = np.arange(256).astype(np.uint8), TABLES["uint8"]
+    exact = np.clip(FITS["gelu"]((x_q - 100.0) / 20) * 40 + 10, 0, 255)
+    lost = (0.5 + 0.5 * x_q) / 2.0**integer.shift
+    assert (np.abs(reference.apply(x_q, integer) - exact) <= 0.5 + lost + 1e-6).all()
+
+
 def test_breakpoints_beyond_the_inputs_do_not_matter():
     table = LutTable(np.array([-100.0, 100.0]), np.array([5.0, 1.0, 7.0]), np.array([400.0, 0.0, -600.0]))
     integer = table.to_integer(0.5, 0.5, input_bits=8)
     x_q = np.arange(-128, 128).astype(np.int8)
     np.testing.assert_array_equal(reference.apply(x_q, integer), x_q)
+
+
+def test_a_breakpoint_at_the_last_input_counts():
+    table = LutTable(np.array([-64.0, 63.5]), np.zeros(3), np.array([9.0, 0.0, 5.0]))
+    integer = table.to_integer(0.5, 0.5, input_bits=8)
+    x_q = np.arange(-128, 128).astype(np.int8)
+    np.testing.assert_array_equal(reference.apply(x_q, integer), np.where(x_q == 127, 10, 0))
 
 
 @pytest.mark.parametrize(
