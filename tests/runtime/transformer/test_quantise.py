@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -231,6 +232,22 @@ def test_samples(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="not finite"):
         read_samples(path, ("x",))
     path.write_bytes(b"PK no archive")
+    with pytest.raises(UsageError, match="cannot be read as"):
+        read_samples(path, ("x",))
+    path.write_bytes(b"\x80 no pickle either")
+    with pytest.raises(UsageError, match="File is not a zip file"):
+        read_samples(path, ("x",))
+    for name, what in (("x", "is no array"), ("other", "it holds other"), ("x.npy", "is no array")):
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr(name, "hello")
+        with pytest.raises(UsageError, match=what):
+            read_samples(path, ("x",))
+    np.savez(path)
+    with pytest.raises(UsageError, match="it holds none"):
+        read_samples(path, ("x",))
+    header = b"{'descr': '<i8', 'fortran_order': False, 'shape': (99999999999999999999,), }\n"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x.npy", b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
     with pytest.raises(UsageError, match="cannot be read as"):
         read_samples(path, ("x",))
     np.save(tmp_path / "one.npy", np.ones(3))
