@@ -206,7 +206,7 @@ def test_a_session_checks_its_inputs(model, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="there is no such file"):
         load(tmp_path / "none.onnx")
     path.write_bytes(b"nothing")
-    with pytest.raises(ModelError):
+    with pytest.raises(ModelError, match=r"small\.onnx: "):
         load(path)
 
 
