@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 EXIT_SKIPPED = 3
 _TRANSFORMERS = "For transformers"
 _METHOD = "percentile"  # as detector.quantise.METHOD, which cannot be imported before it is needed
+_ONNX_METHOD = "mse"  # as runtime.transformer.quantise has it
 
 
 def quantize(
@@ -138,7 +139,8 @@ def quantize(
     Exit codes: as of `colonnade detect`; 3 = written, but corrupt frames were left out.
     """
     if model.lower().endswith(".onnx"):
-        wanted = OnnxOptions(scheme, lut, calibrate, calibration_length, reuse_attention, method)
+        chosen = _ONNX_METHOD if method is None else method
+        wanted = OnnxOptions(scheme, lut, calibrate, calibration_length, reuse_attention, chosen)
         _refuse_recording_options(frames, limit, source, format, topic, columns)
         quantize_onnx(Path(model), output, wanted, overwrite=overwrite, threads=threads, quiet=quiet)
         return
@@ -148,7 +150,7 @@ def quantize(
         model,
         output,
         frames,
-        method or _METHOD,
+        _METHOD if method is None else method,
         limit,
         source,
         overwrite,
