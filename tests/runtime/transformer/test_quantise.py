@@ -7,6 +7,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+import graph_builder
 import numpy as np
 import onnx
 import pytest
@@ -190,6 +191,19 @@ def test_files_and_comparison(model, samples, tmp_path: Path) -> None:
     assert comparison.outputs[0].same_choice > 0.9
     assert comparison.seconds > 0
     assert comparison.speedup == comparison.float_seconds / comparison.seconds
+
+
+def test_errors_are_those_of_the_formula(tmp_path: Path) -> None:
+    files = []
+    for name, last in (("float", 1.0), ("other", -1.0)):
+        builder = graph_builder.GraphBuilder()
+        builder.linear("x", "y", [[1.0, 0.0], [0.0, last]])
+        ends = [graph_builder.describe_tensor(end, "float", [1, 2, 2]) for end in ("x", "y")]
+        files.append(tmp_path / f"{name}.onnx")
+        write_model(builder.build("one", ends[:1], ends[1:]), files[-1])
+    (error,) = compare(*files, Samples({"x": np.eye(2, dtype=np.float32)[None]}), threads=1).outputs
+    assert error.same_choice == 0.5  # (1, 0) and (0, 1) became (1, 0) and (0, -1)
+    assert error.sqnr_db == pytest.approx(10 * np.log10(2.0 / 4.0))
 
 
 def test_a_session_checks_its_inputs(model, tmp_path: Path) -> None:
