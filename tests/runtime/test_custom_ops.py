@@ -1,4 +1,4 @@
-"""Compiled operators in onnxruntime: the integers of the reference, and no harm where they cannot be had."""
+"""test_custom_ops.py: compiled operators in onnxruntime: the integers of the reference, and no harm where they cannot be had."""
 
 import os
 import subprocess
