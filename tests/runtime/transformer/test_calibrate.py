@@ -79,6 +79,21 @@ def test_norms_are_never_clipped_and_others_are() -> None:
     assert all(scales[name] < 0.999 * whole[name] for name in curves)
 
 
+def test_tables_reach_half_as_far_again_as_the_samples() -> None:
+    model, samples = build_small(), draw_samples()
+    result = quantize_model(model, None, samples).model
+    stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in result.graph.initializer}
+    rounding = {
+        node.input[0]: float(stored[node.input[2]][0] / stored[node.input[1]][0])
+        for node in result.graph.node
+        if node.op_type.startswith("Quantised")
+    }
+    patterns = find_patterns(Graph(model))
+    names = [part.input for part in (*patterns.norms, *patterns.curves)]
+    seen = calibrate(Graph(model), samples, names)
+    assert rounding == pytest.approx({name: 1.5 * seen.find(name).reach for name in names})
+
+
 def test_four_bits_keep_the_mean_of_an_output() -> None:
     generator = np.random.default_rng(0)
     model = build_product(generator)
