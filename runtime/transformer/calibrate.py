@@ -155,6 +155,8 @@ def _run(
 ) -> Iterator[tuple[str, NDArray[Any]]]:
     made = [name for name in names if name not in sample]
     yield from ((name, sample[name]) for name in names if name in sample)
+    if not made:  # the runtime refuses to run for nothing
+        return
     try:
         yield from zip(made, session.run(made, dict(sample)), strict=True)
     except Exception as error:  # onnxruntime's own kinds

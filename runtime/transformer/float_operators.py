@@ -19,6 +19,7 @@ from .operator_inputs import (
     view_bytes,
     view_floats,
     view_longs,
+    view_table,
     view_words,
 )
 from .operator_kernels import dequantise, map_values, quantise
@@ -63,8 +64,7 @@ def compute_table_u8(api: int, context: int) -> Word:
         return status
     values, results = view_floats(slots, 0), view_bytes(slots, 7)
     factor, reach = view_floats(slots, 1)[0], view_floats(slots, 2)[0]
-    points, slopes = view_words(slots, 3), view_words(slots, 4)
-    intercepts, limits = view_longs(slots, 5), view_longs(slots, 6)
+    points, slopes, intercepts, limits = view_table(slots, _FIRST)
     block = np.empty(_BLOCK, np.int32)
     for start in range(0, values.size, _BLOCK):
         count = min(_BLOCK, values.size - start)
@@ -86,8 +86,7 @@ def compute_table_f32(api: int, context: int) -> Word:
         return status
     values, results = view_floats(slots, 0), view_floats(slots, 8)
     factor, reach, scale = view_floats(slots, 1)[0], view_floats(slots, 2)[0], view_floats(slots, 7)[0]
-    points, slopes = view_words(slots, 3), view_words(slots, 4)
-    intercepts, limits = view_longs(slots, 5), view_longs(slots, 6)
+    points, slopes, intercepts, limits = view_table(slots, _FIRST)
     block, looked_up = np.empty(_BLOCK, np.int32), np.empty(_BLOCK, np.int32)
     for start in range(0, values.size, _BLOCK):
         count = min(_BLOCK, values.size - start)
@@ -113,8 +112,7 @@ def make_norm_u8(has_mean: bool) -> Callable[[int, int], int]:
         values, results = view_floats(slots, 0), view_bytes(slots, 10)
         factor, reach = view_floats(slots, 1)[0], view_floats(slots, 2)[0]
         gamma, beta, levels = view_words(slots, 8), view_longs(slots, 9), view_longs(slots, 7)
-        points, slopes = view_words(slots, 3), view_words(slots, 4)
-        intercepts, limits = view_longs(slots, 5), view_longs(slots, 6)
+        points, slopes, intercepts, limits = view_table(slots, _FIRST)
         length = max(find_last_size(slots, 0), 1)
         step = length * max(_BLOCK // length, 1)
         words = np.empty(step, np.int32)
@@ -155,8 +153,7 @@ def make_norm_f32(has_mean: bool) -> Callable[[int, int], int]:
         values, results = view_floats(slots, 0), view_floats(slots, 11)
         factor, reach, scale = view_floats(slots, 1)[0], view_floats(slots, 2)[0], view_floats(slots, 10)[0]
         gamma, beta, levels = view_words(slots, 8), view_longs(slots, 9), view_longs(slots, 7)
-        points, slopes = view_words(slots, 3), view_words(slots, 4)
-        intercepts, limits = view_longs(slots, 5), view_longs(slots, 6)
+        points, slopes, intercepts, limits = view_table(slots, _FIRST)
         length = max(find_last_size(slots, 0), 1)
         step = length * max(_BLOCK // length, 1)
         words, normed = np.empty(step, np.int32), np.empty(step, np.int32)

@@ -33,7 +33,8 @@ def read_model(path: Path) -> onnx.ModelProto:
     """Read a model with all its weights, those in files beside it, too.
 
     Raises:
-        ModelError: the file is missing, unreadable, no ONNX, cut short, of an opset below 12, or without its data.
+        ModelError: the file is missing, unreadable, no ONNX, cut short, of an opset below 12, or without its data, or
+            a tensor in it has more or fewer numbers than its shape.
         MissingExtraError: onnx is not installed.
     """
     onnx = import_onnx()
@@ -48,6 +49,7 @@ def read_model(path: Path) -> onnx.ModelProto:
         onnx.load_external_data_for_model(model, str(path.parent))
     except Exception as error:  # onnx raises several kinds, according to its version
         raise ModelError(f"{path}: its weights in other files cannot be read: {error}") from error
+    _check_tensors(path, model)
     return model
 
 
@@ -79,8 +81,8 @@ def _parse(path: Path, data: bytes) -> onnx.ModelProto:
                 f"{path}: the file is damaged or was cut short ({len(data):,} bytes); fetch or export it again"
             ) from error
         raise ModelError(f"{path}: this is no ONNX file") from error
-    if not model.graph.node:
-        raise ModelError(f"{path}: this is no ONNX file, or one without any operator")
+    if not model.graph.node or not model.graph.output:
+        raise ModelError(f"{path}: this is no ONNX file, or one without any operator or output")
     return model
 
 
@@ -104,3 +106,20 @@ def _check_external_data(path: Path, model: onnx.ModelProto) -> None:
                 f"{path}: the weights of '{tensor.name}' are in a file '{location}' that is not there; "
                 f"put it into {path.parent}"
             )
+
+
+def _check_tensors(path: Path, model: onnx.ModelProto) -> None:
+    onnx = import_onnx()
+    constants = [
+        attribute.t
+        for node in model.graph.node
+        for attribute in node.attribute
+        if attribute.type == onnx.AttributeProto.TENSOR
+    ]
+    for tensor in (*model.graph.initializer, *constants):
+        try:
+            onnx.numpy_helper.to_array(tensor)
+        except Exception as error:  # onnx raises several kinds, according to its version
+            raise ModelError(
+                f"{path}: tensor '{tensor.name}' is damaged: {error}; export it again"
+            ) from error

@@ -40,6 +40,13 @@ def view_bytes(slots: int, index: int) -> Any:
 
 
 @kernel
+def view_table(slots: int, index: int) -> Any:
+    """Return the table whose four inputs begin at `index`: breakpoints, slopes, intercepts, limits."""
+    points, slopes = view_words(slots, index), view_words(slots, index + 1)
+    return points, slopes, view_longs(slots, index + 2), view_longs(slots, index + 3)
+
+
+@kernel
 def check_table(api: int, slots: int, index: int) -> Word:
     """Return zero, or a status where the four inputs from `index` on are no table."""
     entries = count_elements(slots, index + 1)

@@ -31,9 +31,8 @@ if TYPE_CHECKING:
     import onnx
 
 ENTRIES = 16
-HEAD_SCHEME = parse_scheme(
-    "w8a8"
-)  # of what makes an output, as in the papers on fewer bits: errors there count most
+# Of what makes an output, as in the papers on fewer bits: errors there count most.
+HEAD_SCHEME = parse_scheme("w8a8")
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from ..checks import check_whole
 from ..errors import UsageError
 
 _MASK = "mask"  # what an input that marks the tokens of a sequence has in its name
+_UNREADABLE = (  # what numpy and zipfile raise about a damaged or foreign file
+    OSError,
+    ValueError,
+    EOFError,
+    OverflowError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,22 +88,31 @@ def read_samples(path: Path, inputs: tuple[str, ...], length: int | None = None)
     Raises:
         UsageError: the file is missing or no .npz, an input is missing, or an array is not finite.
     """
-    try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            raise UsageError(f"{path}: a single array; save one for each input with numpy.savez")
-        with loaded as file:
-            arrays = {name: file[name] for name in inputs if name in file.files}
-            found = ", ".join(file.files)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise UsageError(f"{path}: cannot be read as .npz: {error}") from error
+    arrays, found = _read_arrays(path, inputs)
     missing = [name for name in inputs if name not in arrays]
     if missing:
-        raise UsageError(f"{path}: no array for the model's input {', '.join(missing)}; it holds {found}")
+        shown = ", ".join(found) or "none"
+        raise UsageError(f"{path}: no array for the model's input {', '.join(missing)}; it holds {shown}")
     for name, array in arrays.items():
+        if not isinstance(array, np.ndarray):  # numpy gives the bytes of what is none
+            raise UsageError(f"{path}: {name} is no array; save one for each input with numpy.savez")
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise UsageError(f"{path}: {name} holds numbers that are not finite")
     return Samples(arrays, length)
+
+
+def _read_arrays(path: Path, names: tuple[str, ...]) -> tuple[dict[str, Any], list[str]]:
+    """Return what an .npz file holds of these names, and all names in it."""
+    try:
+        with path.open("rb") as stream:
+            if stream.read(len(npy.MAGIC_PREFIX)) == npy.MAGIC_PREFIX:
+                raise UsageError(f"{path}: a single array; save one for each input with numpy.savez")
+        with zipfile.ZipFile(path):
+            pass  # numpy would take what is none for a pickle, and advise to trust it
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in names if name in file.files}, list(file.files)
+    except _UNREADABLE as error:
+        raise UsageError(f"{path}: cannot be read as .npz: {error}") from error
 
 
 def _is_sequence(value: NDArray[Any]) -> bool:

@@ -80,11 +80,14 @@ def make_session(model: Any, threads: int | None = None) -> Any:
     options = make_session_options(threads)
     options.log_severity_level = _LOG_ERRORS
     data = model.read_bytes() if isinstance(model, Path) else model.SerializeToString()
-    fast = make_fast(data, options)
+    name = f"{model}: " if isinstance(model, Path) else ""
+    try:
+        fast = make_fast(data, options)
+    except ModelError as error:
+        raise ModelError(f"{name}{error}") from error
     # A file that stays as it is may have weights beside it, which are found by its path only.
     source = str(model) if isinstance(model, Path) and fast is data else fast
     try:
         return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own kinds
-        name = f"{model}: " if isinstance(model, Path) else ""
         raise ModelError(f"{name}onnxruntime cannot load the model: {error}") from error

@@ -1,4 +1,4 @@
-"""Compiled operators in onnxruntime: the integers of the reference, and no harm where they cannot be had."""
+"""test_custom_ops.py: compiled operators give the integers of the reference, and do no harm where there are none."""
 
 import os
 import subprocess

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from math import erf
 from pathlib import Path
@@ -22,6 +23,7 @@ from colonnade.tools.bench.rounds import Timing
 from colonnade.tools.bench.transformer import TransformerBench, TransformerPlan
 from colonnade.tools.bench.transformer_models import are_equal
 from colonnade.tools.bench.transformer_report import ModelRun, measure_distance
+from colonnade.tools.cli import terminal
 from colonnade.tools.cli.bench_transformer import print_transformer
 
 onnx = pytest.importorskip(
@@ -232,3 +234,12 @@ def test_the_command_refuses_to_overwrite_its_inputs(colonnade, folder: Path) ->
     Path("notes.json").write_text("{}")
     assert colonnade(*call, "notes.json").code == 2
     assert Path("notes.json").read_text() == "{}"
+
+
+def test_every_step_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    monkeypatch.setattr(terminal, "progress_bar", lambda *given, **options: nullcontext(seen.append))
+    with terminal.step_bar("measuring", 3) as advance:
+        for _ in range(3):
+            advance()
+    assert seen == [1, 2, 3]

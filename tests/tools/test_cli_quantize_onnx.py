@@ -81,7 +81,13 @@ def test_slower_is_said(colonnade, files, tmp_path: Path, monkeypatch) -> None:
         (("--calibrate", "data.npz", "--scheme", "w9"), "a scheme is named such as w8a8"),
         (("--calibrate", "data.npz", "--lut", 1), "2..256"),
         (("--calibrate", "data.npz", "--method", "best"), "min-max, percentile, mse"),
+        (("--calibrate", "data.npz", "--method", ""), "min-max, percentile, mse"),
         (("--calibrate", "data.npz", "--reuse-attention", "1-9"), "layer 9 cannot share attention"),
+        (("--calibrate", "data.npz", "--reuse-attention", ""), "are given such as 1-2,3-6; got ''"),
+        (
+            ("--calibrate", "data.npz", "--reuse-attention", "1-9", "-o", "new/deep/out.onnx"),
+            "layer 9 cannot",
+        ),
         (("--calibrate", "data.npz", "--frames", "street"), "recordings are for detectors"),
         (("--calibrate", "none.npz"), "cannot be read as .npz"),
         (("--calibrate", "data.npz", "-o", "folder"), "written as an .onnx file"),
@@ -92,7 +98,17 @@ def test_wrong_usage(colonnade, files, tmp_path: Path, monkeypatch, options, mes
     outcome = colonnade("quantize", "small.onnx", "-o", "out.onnx", *options)
     assert outcome.code == 2, outcome.err
     assert message in " ".join(outcome.err.split())
-    assert not (tmp_path / "out.onnx").exists()
+    assert not [*tmp_path.rglob("*out.onnx*"), *tmp_path.glob("new")]
+
+
+def test_folders_are_made(colonnade, files, tmp_path: Path) -> None:
+    model, data = files
+    output = tmp_path / "new" / "deep" / "out.onnx"
+    outcome = colonnade(
+        "quantize", model, "--calibrate", data, "-o", output, "--scheme", "float", "--threads", 1
+    )
+    assert outcome.code == 0, outcome.err
+    assert [path.name for path in output.parent.iterdir()] == ["out.onnx"]
 
 
 def test_no_model(colonnade, files, tmp_path: Path, monkeypatch) -> None:

@@ -17,11 +17,8 @@ from ...runtime.transformer.operators import DOMAIN, OPERATORS
 from .transformer_report import OperatorRun
 
 Array = NDArray[Any]
-CURVE_SHAPE, SOFTMAX_SHAPE, NORM_SHAPE = (
-    (1, 128, 1536),
-    (1, 12, 128, 128),
-    (1, 128, 384),
-)  # of MiniLM at 128 tokens
+# Of MiniLM at 128 tokens.
+CURVE_SHAPE, SOFTMAX_SHAPE, NORM_SHAPE = (1, 128, 1536), (1, 12, 128, 128), (1, 128, 384)
 CURVE_STEP, CURVE_ZERO = 6.0 / 240, 8  # of uint8 outputs: number = step * (byte - zero)
 NORM_STEP, NORM_ZERO = 5.0 / 127, 128
 REPEATS = 20  # runs per call: one is too short for the clock

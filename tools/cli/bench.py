@@ -177,14 +177,7 @@ def bench_engine(
         check_report("--json", json, ("hardware", "rounds", "layers"))
     _check_charts(chart, roofline, layers=layers)
     bench = EngineBench(_find_frames(recording, frame, limit), plan)
-    done = 0
-    with terminal.progress_bar("measuring", bench.calls, quiet=quiet, unit="calls") as progress:
-
-        def advance() -> None:
-            nonlocal done
-            done += 1
-            progress(done)
-
+    with terminal.step_bar("measuring", bench.calls, quiet=quiet, unit="calls") as advance:
         report = bench.run(advance)
     if json is not None:
         replace_file(json, report.to_json() + "\n")

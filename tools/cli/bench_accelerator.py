@@ -50,14 +50,7 @@ def bench_accelerator(
         check_file("--document", document)
     crop = None if calibrations is None else crop_to_camera(calibrations)
     frames = read_frames(recording, limit=limit, crop=crop)
-    done = 0
-    with terminal.progress_bar("costing", len(frames) * len(VARIANTS), quiet=quiet) as progress:
-
-        def advance() -> None:
-            nonlocal done
-            done += 1
-            progress(done)
-
+    with terminal.step_bar("costing", len(frames) * len(VARIANTS), quiet=quiet) as advance:
         name = recording.resolve().name + ("" if crop is None else ", camera view")
         report = run_accelerator_bench(frames, name, progress=advance)
     if json is not None:

@@ -42,14 +42,7 @@ def bench_lut(
     from ..bench.lut import count_cases, draw_errors, measure_errors
 
     _check_files(json, speed, chart)
-    done = 0
-    with terminal.progress_bar("fitting", count_cases(), quiet=quiet) as progress:
-
-        def advance() -> None:
-            nonlocal done
-            done += 1
-            progress(done)
-
+    with terminal.step_bar("fitting", count_cases(), quiet=quiet) as advance:
         report = measure_errors(entries=entries, seed=seed, progress=advance)
     if json is not None:
         replace_file(json, report.to_json() + "\n")

@@ -72,14 +72,7 @@ def bench_transformer(
             check_apart("--json", json, path, "input file")
     plan = TransformerPlan(tuple(dict.fromkeys(threads or [1])), rounds, operators)
     bench = TransformerBench(model, quantised or [], inputs, plan)
-    done = 0
-    with terminal.progress_bar("measuring", bench.calls, quiet=quiet, unit="calls") as progress:
-
-        def advance() -> None:
-            nonlocal done
-            done += 1
-            progress(done)
-
+    with terminal.step_bar("measuring", bench.calls, quiet=quiet, unit="calls") as advance:
         report = bench.run(advance)
     if json is not None:
         replace_file(json, report.to_json() + "\n")

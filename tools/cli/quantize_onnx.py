@@ -25,7 +25,7 @@ class OnnxOptions:
         calibrate: .npz file of samples.
         calibration_length: positions of a sample, or None.
         reuse_attention: groups of layers, or None.
-        method: of the ranges of activations, or None.
+        method: of the ranges of activations.
     """
 
     scheme: str
@@ -33,36 +33,40 @@ class OnnxOptions:
     calibrate: Path | None
     calibration_length: int | None
     reuse_attention: str | None
-    method: str | None
+    method: str
 
 
 def quantize_onnx(
     model: Path, output: Path, options: OnnxOptions, *, overwrite: bool, threads: int | None, quiet: bool
 ) -> None:
     """Quantise an ONNX file, then show what became of it: errors, size, speed."""
+    from ...runtime.checks import check_choice
+    from ...runtime.files import making_folder
     from ...runtime.transformer.attention_reuse import parse_groups
     from ...runtime.transformer.onnx_files import read_model
     from ...runtime.transformer.quantise import RANGE_METHODS, count_steps, find_inputs, quantize
     from ...runtime.transformer.report import compare
     from ...runtime.transformer.samples import read_samples
 
-    from ...runtime.checks import check_choice  # isort: skip
-
     data = _check(model, output, options, overwrite)
-    check_choice("--method", options.method or "mse", RANGE_METHODS)
+    check_choice("--method", options.method, RANGE_METHODS)
+    reuse = () if options.reuse_attention is None else parse_groups(options.reuse_attention)
     source = read_model(model)
     samples = read_samples(data, find_inputs(source), options.calibration_length)
-    with terminal.progress_bar(
-        "quantising", count_steps(source, samples), quiet=quiet, unit="steps"
-    ) as progress:
+    with (
+        making_folder(output.parent),
+        terminal.progress_bar(
+            "quantising", count_steps(source, samples), quiet=quiet, unit="steps"
+        ) as progress,
+    ):
         result = quantize(
             model,
             output,
             scheme=None if options.scheme == "float" else options.scheme,
             calibration=samples,
             entries=options.lut or None,
-            method=options.method or "mse",  # type: ignore[arg-type]
-            reuse=parse_groups(options.reuse_attention) if options.reuse_attention else (),
+            method=options.method,  # type: ignore[arg-type]
+            reuse=reuse,
             threads=threads,
             progress=progress,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -93,3 +94,13 @@ def progress_bar(
     with Progress(*columns, console=notes, disable=quiet or not notes.is_terminal) as progress:
         task = progress.add_task(label, total=total)
         yield lambda done: progress.update(task, completed=done)
+
+
+@contextmanager
+def step_bar(
+    label: str, total: int | None, *, quiet: bool = False, unit: str = "frames"
+) -> Iterator[Callable[[], None]]:
+    """Show a progress bar as `progress_bar` does, for a body that calls after every step and does not count."""
+    with progress_bar(label, total, quiet=quiet, unit=unit) as progress:
+        done = itertools.count(1)
+        yield lambda: progress(next(done))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import graph_builder
 import numpy as np
 import onnx
 import pytest
@@ -76,3 +77,19 @@ def test_layers_that_are_not_there() -> None:
     assert parse_groups("1-2, 4") == ((0, 1), (3,))
     with pytest.raises(UsageError, match="layer 4 cannot share attention: 2 attention layers"):
         share(build_small(2), "1-2,4")
+
+
+def test_maps_of_different_shapes() -> None:
+    builder = graph_builder.GraphBuilder()
+    inputs, outputs = [], []
+    for length in (5, 7):
+        shapes = {"q": [1, 2, length, 16], "k": [1, 2, 16, length], "v": [1, 2, length, 16]}
+        inputs += [graph_builder.describe_tensor(f"{part}{length}", "float", shapes[part]) for part in shapes]
+        scores = builder.node("MatMul", [f"q{length}", f"k{length}"], f"scores{length}")
+        shares = builder.node("Softmax", [scores], f"map{length}", axis=-1)
+        builder.node("MatMul", [shares, f"v{length}"], f"y{length}")
+        outputs.append(graph_builder.describe_tensor(f"y{length}", "float", shapes["v"]))
+    with pytest.raises(
+        UsageError, match=r"layers 1 and 2 cannot share attention: their maps are .*5, 5.*7, 7"
+    ):
+        share(builder.build("two", inputs, outputs), "1-2")

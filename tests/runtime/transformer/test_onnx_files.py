@@ -47,6 +47,31 @@ def test_cut_short(file: Path) -> None:
             read_model(file)
 
 
+def test_no_output(file: Path) -> None:
+    model = onnx.load(file)
+    del model.graph.output[:]
+    onnx.save(model, file)
+    with pytest.raises(ModelError, match="without any operator or output"):
+        read_model(file)
+
+
+def test_tensors_shorter_than_their_shape(file: Path) -> None:
+    model = onnx.load(file)
+    words = model.graph.initializer[0]
+    constant = onnx.helper.make_node(
+        "Constant", [], ["five"], value=onnx.helper.make_tensor("five", 1, [5], [1.0] * 5)
+    )
+    constant.attribute[0].t.float_data.pop()
+    model.graph.node.append(constant)
+    onnx.save(model, file)
+    with pytest.raises(ModelError, match=r"tensor 'five' is damaged: .*; export it again"):
+        read_model(file)
+    words.raw_data = words.raw_data[:-8]
+    onnx.save(model, file)
+    with pytest.raises(ModelError, match=f"tensor '{words.name}' is damaged"):
+        read_model(file)
+
+
 def test_old_opset(file: Path) -> None:
     model = onnx.load(file)
     model.opset_import[0].version = 11

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
+import graph_builder
 import numpy as np
 import onnx
 import pytest
@@ -191,6 +193,19 @@ def test_files_and_comparison(model, samples, tmp_path: Path) -> None:
     assert comparison.speedup == comparison.float_seconds / comparison.seconds
 
 
+def test_errors_are_those_of_the_formula(tmp_path: Path) -> None:
+    files = []
+    for name, last in (("float", 1.0), ("other", -1.0)):
+        builder = graph_builder.GraphBuilder()
+        builder.linear("x", "y", [[1.0, 0.0], [0.0, last]])
+        ends = [graph_builder.describe_tensor(end, "float", [1, 2, 2]) for end in ("x", "y")]
+        files.append(tmp_path / f"{name}.onnx")
+        write_model(builder.build("one", ends[:1], ends[1:]), files[-1])
+    (error,) = compare(*files, Samples({"x": np.eye(2, dtype=np.float32)[None]}), threads=1).outputs
+    assert error.same_choice == 0.5  # (1, 0) and (0, 1) became (1, 0) and (0, -1)
+    assert error.sqnr_db == pytest.approx(10 * np.log10(2.0 / 4.0))
+
+
 def test_a_session_checks_its_inputs(model, tmp_path: Path) -> None:
     path = tmp_path / "small.onnx"
     write_model(model, path)
@@ -205,7 +220,7 @@ def test_a_session_checks_its_inputs(model, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="there is no such file"):
         load(tmp_path / "none.onnx")
     path.write_bytes(b"nothing")
-    with pytest.raises(ModelError):
+    with pytest.raises(ModelError, match=r"small\.onnx: "):
         load(path)
 
 
@@ -231,6 +246,22 @@ def test_samples(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="not finite"):
         read_samples(path, ("x",))
     path.write_bytes(b"PK no archive")
+    with pytest.raises(UsageError, match="cannot be read as"):
+        read_samples(path, ("x",))
+    path.write_bytes(b"\x80 no pickle either")
+    with pytest.raises(UsageError, match="File is not a zip file"):
+        read_samples(path, ("x",))
+    for name, what in (("x", "is no array"), ("other", "it holds other"), ("x.npy", "is no array")):
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr(name, "hello")
+        with pytest.raises(UsageError, match=what):
+            read_samples(path, ("x",))
+    np.savez(path)
+    with pytest.raises(UsageError, match="it holds none"):
+        read_samples(path, ("x",))
+    header = b"{'descr': '<i8', 'fortran_order': False, 'shape': (99999999999999999999,), }\n"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x.npy", b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
     with pytest.raises(UsageError, match="cannot be read as"):
         read_samples(path, ("x",))
     np.save(tmp_path / "one.npy", np.ones(3))
