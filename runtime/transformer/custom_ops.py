@@ -36,7 +36,8 @@ _NAMES = frozenset(operator.name for operator in OPERATORS)
 _PROBE = frozenset({"LookupU8"})
 _LOCK = threading.Lock()
 _TEST = (
-    "import resource, sys; resource.setrlimit(resource.RLIMIT_CORE, (0, 0)); sys.path[:] = sys.argv[3:]; "
+    "import sys; sys.path[:] = sys.argv[3:]; "
+    "import resource; resource.setrlimit(resource.RLIMIT_CORE, (0, 0)); "
     "import importlib; importlib.import_module(sys.argv[1]).check_operators(sys.argv[2].split(','))"
 )
 

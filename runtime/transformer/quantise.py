@@ -109,6 +109,10 @@ def quantize_model(
     """Quantise a model in memory; see `quantize`."""
     if entries is not None and not 2 <= check_whole("entries", entries) <= MOST_ENTRIES:
         raise UsageError(f"the entries of a table must be 2..{MOST_ENTRIES}, got {entries}")
+    if scheme is not None and scheme.activations.bits != 8:
+        raise UsageError(
+            "activations of a transformer become 8-bit integers, and no others; choose a scheme with a8, such as w4a8"
+        )
     graph = Graph(model)
     find_ranks(graph, samples, threads)
     reuse_attention(graph, find_patterns(graph).attentions, reuse)

@@ -275,3 +275,9 @@ def test_functions_are_listed_with_their_domain(model, samples) -> None:
     used = {node.op_type for node in result.graph.node if node.domain == DOMAIN}
     assert used <= names
     assert {function.domain for function in result.functions} == {DOMAIN}
+
+
+@pytest.mark.parametrize("scheme", ["w4a4", "w8a16"])
+def test_activations_of_other_widths_are_refused_before_the_work(model, samples, scheme) -> None:
+    with pytest.raises(UsageError, match="8-bit integers, and no others"):
+        quantize_model(model, parse_scheme(scheme), samples)
