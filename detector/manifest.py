@@ -19,6 +19,12 @@ MANIFEST = "manifest.yaml"
 Precision = Literal["fp32", "int8"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
+_OPTIONAL: dict[str, type | tuple[type, ...]] = {  # fields of a layer that is pruned
+    "keep": (int, float),
+    "threshold": (int, float),
+    "importance": str,
+}
+
 
 @dataclass(frozen=True)
 class Calibration:
@@ -85,6 +91,7 @@ def describe_manifest(manifest: Manifest, sha256: str) -> dict[str, Any]:
             "channels": manifest.architecture.encoder_channels,
             "point_features": POINT_FEATURES,
             "pillar_features": PILLAR_FEATURES,
+            **({"gate_channels": gates} if (gates := manifest.architecture.gate_channels) else {}),
         },
         "output_stride": manifest.architecture.output_stride,
         "layers": [_describe_layer(layer) for layer in manifest.architecture.layers],
@@ -99,8 +106,9 @@ def _describe_precision(manifest: Manifest) -> dict[str, Any]:
 
 def _describe_layer(layer: Layer) -> dict[str, Any]:
     described = asdict(layer) | {"inputs": list(layer.inputs)}
-    if layer.keep is None:  # as in manifests from before there was pruning
-        del described["keep"]
+    for name in _OPTIONAL:  # as in manifests from before there was pruning
+        if not layer.pruned or described[name] is None:
+            del described[name]
     return described
 
 
@@ -129,8 +137,8 @@ def _read_geometry(source: dict[str, Any], where: str) -> PillarGeometry:
 
 
 def _read_layer(entry: Any, where: str) -> Layer:
-    known = {f.name for f in fields(Layer)} - {"keep"}
-    if not isinstance(entry, dict) or set(entry) - {"keep"} != known:
+    known = {f.name for f in fields(Layer)} - _OPTIONAL.keys()
+    if not isinstance(entry, dict) or set(entry) - _OPTIONAL.keys() != known:
         raise ModelError(f"{where}: a layer is not described by {sorted(known)}")
     inside = f"{where}: layer '{entry['name']}'"
     for key in ("name", "kind"):
@@ -138,8 +146,9 @@ def _read_layer(entry: Any, where: str) -> Layer:
     for key in ("in_channels", "out_channels", "kernel", "stride"):
         _field(entry, key, int, inside)
     _field(entry, "relu", bool, inside)
-    if entry.get("keep") is not None:
-        _field(entry, "keep", (int, float), inside)
+    for key, kind in _OPTIONAL.items():
+        if entry.get(key) is not None:
+            _field(entry, key, kind, inside)
     inputs = _field(entry, "inputs", list, inside)
     return Layer(**(entry | {"inputs": tuple(map(str, inputs))}))
 
@@ -153,6 +162,7 @@ def _read_architecture(source: dict[str, Any], where: str) -> Architecture:
         _field(encoder, "channels", int, f"{where}: encoder"),
         layers,
         _field(source, "output_stride", int, where),
+        _field({"gate_channels": 0} | encoder, "gate_channels", int, f"{where}: encoder"),
     )
 
 
