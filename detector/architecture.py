@@ -250,7 +250,7 @@ def build_architecture(widths: Widths, classes: int, sparsity: Sparsity = Sparsi
     source, width = INPUT, widths.encoder
     for block, channels, depth in zip((1, 2, 3), widths.blocks, widths.depths, strict=True):
         if block > 1:
-            layers.append(Layer(f"block{block}.0", "strided", (source,), width, channels, stride=2))
+            layers.append(_shape_layer(f"block{block}.0", source, width, channels, (block, 0), widths, sparsity))
             source, width = layers[-1].name, channels
         for index in range(1, depth + 1):
             name = f"block{block}.{index - (block == 1)}"
@@ -273,11 +273,14 @@ def _shape_layer(
     widths: Widths,
     sparsity: Sparsity,
 ) -> Layer:
-    """Return the layer at `place`, (block, number within it from 1 on), that is not strided."""
+    """Return the layer at `place`: block, and number within it; 0 is the strided one."""
     block, index = place
-    if sparsity.variant == "mixed":
-        kind: Kind = "dilating" if block == 3 and index <= widths.dilating else "submanifold"
+    if index == 0:
+        kind: Kind = "strided"
+    elif sparsity.variant == "mixed":
+        kind = "dilating" if block == 3 and index <= widths.dilating else "submanifold"
     else:
         kind = "submanifold" if sparsity.variant == "submanifold" else "dilating"
     keep = sparsity.keep[block - 1] if sparsity.variant == "pruned" else None
-    return Layer(name, kind, (source,), width, channels, keep=keep, importance=sparsity.importance)
+    stride = 2 if index == 0 else 1
+    return Layer(name, kind, (source,), width, channels, 3, stride, True, keep, None, sparsity.importance)

@@ -70,7 +70,7 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
 
 def _name_tensors(checkpoint: Checkpoint) -> Iterator[tuple[str, NDArray[Any]]]:
     """Yield the tensors of a weights file with their names."""
-    for field in fields(EncoderWeights):
+    for field in fields(EncoderWeights)[:4]:
         yield f"encoder.{field.name}", _contiguous(getattr(checkpoint.encoder, field.name), np.float32)
     if checkpoint.encoder_step is not None:
         yield "encoder.step", np.array([checkpoint.encoder_step], np.float32)

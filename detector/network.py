@@ -59,6 +59,7 @@ class LayerWeights:
 
     weight: NDArray[np.float32]
     bias: NDArray[np.float32]
+    importance: object = None
 
 
 @dataclass(frozen=True)
