@@ -161,7 +161,8 @@ def _check_layer(layer: Layer, channels: dict[str, int]) -> None:
 def _check_pruning(layer: Layer) -> None:
     if layer.keep is not None and not 0 < layer.keep < math.inf:
         raise ConfigError(f"layer '{layer.name}': keep must be above 0, got {layer.keep}")
-    if layer.threshold is not None and not 0 <= layer.threshold < math.inf:
+    least = -math.inf if layer.importance == "learned" else 0  # only a learned sum can be negative
+    if layer.threshold is not None and not (math.isfinite(layer.threshold) and layer.threshold >= least):
         raise ConfigError(f"layer '{layer.name}': threshold must be 0 or more, got {layer.threshold}")
     if layer.keep is not None and layer.threshold is not None:
         raise ConfigError(f"layer '{layer.name}': give keep or threshold, not both")
@@ -229,7 +230,9 @@ class Sparsity:
         if self.variant not in VARIANTS:
             raise ConfigError(f"variant: expected one of {', '.join(VARIANTS)}, got '{self.variant}'")
         if self.importance not in IMPORTANCES:
-            raise ConfigError(f"importance: expected one of {', '.join(IMPORTANCES)}, got '{self.importance}'")
+            raise ConfigError(
+                f"importance: expected one of {', '.join(IMPORTANCES)}, got '{self.importance}'"
+            )
         if len(self.keep) != (BLOCKS if self.variant == "pruned" else 0):
             raise ConfigError(
                 f"keep: the variant 'pruned' needs a share for each of the {BLOCKS} blocks, others none; "

@@ -34,7 +34,6 @@ class EncoderWeights:
     scale: NDArray[np.float32]
     pillar: NDArray[np.float32]
     bias: NDArray[np.float32]
-    gates: object = None
 
 
 @kernel
