@@ -40,7 +40,7 @@ LOWEST_EYE = 1.0  # [m] above the ground: an origin below this is no sensor
 USUAL_EYE = 1.8  # [m] above the ground: where the sensor is taken to be instead
 _QUARTER = SECTORS // 4
 _FINE = 2  # counted bins per elevation bin
-_SHARE = 4  # of the sectors that see an elevation, one in so many may be fuller than what counts
+_SHARE = 8  # of the sectors that see an elevation, one in so many may be fuller than what counts
 _VISIBLE = 1000  # of all points, one in so many must lie in a bin for the field of view to reach it
 _REACH = 3  # standard deviations to which a Gaussian goes
 
@@ -221,7 +221,7 @@ def _count_points(
     columns: NDArray[np.float32], eye: np.float32, cells: NDArray[np.int32], counts: NDArray[np.int32]
 ) -> None:
     """Count the points by elevation and sector; the sectors are even in |y| / (|x| + |y|), which needs no angle."""
-    one, two, four = np.float32(1.0), np.float32(2.0), np.float32(4.0)
+    two, four = np.float32(2.0), np.float32(4.0)
     per_quarter, last = np.float32(_QUARTER), np.int32(SECTORS - 1)
     sectors, nowhere = np.int32(SECTORS), np.int32(_COUNTED * SECTORS)
     for n in range(len(cells)):  # without a branch, so that it is vectorised
@@ -280,7 +280,7 @@ def _smooth_elevations(
     padded: NDArray[np.float32],
     rays: NDArray[np.float32],
 ) -> None:
-    """Write all scales from the first; `padded` (2, BINS + 2 _WIDE) holds zeros: for the values, and for their weights."""
+    """Write all scales from the first; `padded` (2, BINS + 2 _WIDE) holds zeros, for the values and their weights."""
     values, weights, mass = padded[0], padded[1], np.empty(BINS, np.float32)
     for b in range(first, last + 1):
         weights[_WIDE + b] = 1.0
