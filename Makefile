@@ -34,7 +34,8 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	@link=$$(mktemp -d) && trap 'rm -r "$$link"' EXIT && ln -s "$(CURDIR)" "$$link/colonnade" \
 	  && echo "mypy --strict" && MYPYPATH=$$link $(BIN)/mypy --config-file pyproject.toml \
-	       -p colonnade.runtime -p colonnade.detector -p colonnade.accel_model -p colonnade.tools
+	       -p colonnade.runtime -p colonnade.detector -p colonnade.accel_model -p colonnade.tools \
+	  && MYPYPATH=$$link:experiments $(BIN)/mypy --config-file pyproject.toml -m density -m pruning
 	$(BIN)/lint-imports
 
 clean:

@@ -10,6 +10,19 @@ from numpy.typing import NDArray
 from ..boxes import bev_iou
 from .ranges import demand
 
+_CHANCES = (
+    "thin_beams",
+    "thin_azimuth",
+    "drop_points",
+    "sparse_beams",
+    "resample",
+    "mix",
+    "hide",
+    "crop_view",
+    "carrier",
+    "shift",
+)
+
 
 @dataclass(frozen=True)
 class LabelledScan:
@@ -46,6 +59,10 @@ class Augmentation:
         thin_beams: chance to drop beams (every k-th, or a random subset).
         thin_azimuth: chance to keep only every 2nd or 3rd azimuth step.
         drop_points: chance to drop 0..40 % of the points.
+        sparse_beams: chance to drop beams down to those of a sensor of 32, 16 or 12.
+        resample: chance to thin beams and azimuth steps alike, everywhere, beyond or within a range; not of scans
+            whose beams were made sparse.
+        mix: chance to lay the scan before over this one.
         hide: chance to hide parts of some objects, as a thing near the sensor would.
         crop_view: chance to keep only a forward sector, as in camera-view recordings.
         paste: mean number of people and cyclists pasted from other scans.
@@ -58,6 +75,9 @@ class Augmentation:
     thin_beams: float = 0.3
     thin_azimuth: float = 0.15
     drop_points: float = 0.25
+    sparse_beams: float = 0.0
+    resample: float = 0.0
+    mix: float = 0.0
     hide: float = 0.35
     crop_view: float = 0.2
     paste: float = 4.0
@@ -67,7 +87,7 @@ class Augmentation:
     jitter: float = 0.02
 
     def __post_init__(self) -> None:
-        for name in ("thin_beams", "thin_azimuth", "drop_points", "hide", "crop_view", "carrier", "shift"):
+        for name in _CHANCES:
             demand(f"augmentation.{name}", getattr(self, name), 0, 1)
         demand("augmentation.paste", self.paste, 0, 100)
         demand("augmentation.scale", self.scale, 0, 0.5)
@@ -95,7 +115,8 @@ def cut_snippets(scan: LabelledScan, labels: tuple[str, ...]) -> list[Snippet]:
     return snippets
 
 
-def _turn(xy: NDArray[np.floating], angle: float) -> NDArray[np.floating]:
+def turn(xy: NDArray[np.floating], angle: float) -> NDArray[np.floating]:
+    """Return xy (N, 2) turned about the origin by an angle [rad], counter-clockwise."""
     c, s = np.cos(angle), np.sin(angle)
     return xy @ np.array([[c, s], [-s, c]], dtype=xy.dtype)
 
@@ -109,7 +130,7 @@ def paste_objects(scan: LabelledScan, snippets: list[Snippet], rng: np.random.Ge
     for snippet in snippets:
         angle = rng.uniform(-np.pi, np.pi)
         box = snippet.box.copy()
-        box[:2] = _turn(box[None, :2], angle)[0]
+        box[:2] = turn(box[None, :2], angle)[0]
         box[6] = (box[6] + angle + np.pi) % (2 * np.pi) - np.pi
         wide = box.copy()
         wide[3:5] += 0.3
@@ -127,7 +148,7 @@ def paste_objects(scan: LabelledScan, snippets: list[Snippet], rng: np.random.Ge
         if (local[core, 2] > floor + 0.25).sum() > 2:
             continue
         points = snippet.points.copy()
-        points[:, :2] = _turn(points[:, :2], angle)
+        points[:, :2] = turn(points[:, :2], angle)
         lift = floor - (box[2] - box[5] / 2)
         points[:, 2] += np.float32(lift)
         box[2] += lift
@@ -182,25 +203,6 @@ def add_carrier(scan: LabelledScan, rng: np.random.Generator) -> LabelledScan:
     )
 
 
-def thin_scan(scan: LabelledScan, settings: Augmentation, rng: np.random.Generator) -> LabelledScan:
-    """Drop beams, azimuth steps and points, as a sparser or dirtier sensor would."""
-    keep = np.ones(len(scan.points), bool)
-    if rng.random() < settings.thin_beams:
-        beams = int(scan.rings.max(initial=0)) + 1
-        if rng.random() < 0.5:
-            step = int(rng.choice([2, 2, 3])) if beams >= 48 else 2
-            keep &= scan.rings % step == rng.integers(step)
-        else:
-            keep &= (rng.random(beams) < rng.uniform(0.35, 0.95))[scan.rings]
-    if rng.random() < settings.thin_azimuth:
-        step = int(rng.integers(2, 4))
-        azimuth = np.arctan2(scan.points[:, 1], scan.points[:, 0])
-        keep &= np.floor(azimuth / 0.003).astype(np.int64) % step == 0
-    if rng.random() < settings.drop_points:
-        keep &= rng.random(len(scan.points)) < rng.uniform(0.6, 1.0)
-    return scan.keep(keep)
-
-
 def hide_parts(scan: LabelledScan, rng: np.random.Generator) -> LabelledScan:
     """Hide one end, the lower or the upper part of one to six objects, and all that lies behind that part.
 
@@ -249,8 +251,8 @@ def move_scan(scan: LabelledScan, settings: Augmentation, rng: np.random.Generat
         boxes[:, 1] *= -1
         boxes[:, 6] *= -1
     angle = rng.uniform(-np.pi, np.pi)
-    points[:, :2] = _turn(points[:, :2], angle)
-    boxes[:, :2] = _turn(boxes[:, :2], angle)
+    points[:, :2] = turn(points[:, :2], angle)
+    boxes[:, :2] = turn(boxes[:, :2], angle)
     boxes[:, 6] = (boxes[:, 6] + angle + np.pi) % (2 * np.pi) - np.pi
     factor = rng.uniform(1 - settings.scale, 1 + settings.scale)
     points *= np.float32(factor)

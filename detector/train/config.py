@@ -12,6 +12,7 @@ import yaml
 from ...runtime.errors import ConfigError
 from ..architecture import Architecture, Sparsity, Widths, build_architecture
 from ..pillars import PillarGeometry
+from ..simulate.sensors import SENSORS
 from .augment import Augmentation
 from .ranges import demand
 
@@ -36,17 +37,22 @@ class Pool:
         scans: how many.
         seed: of the first scene; scan i uses seed + i.
         start_with: training starts when this many are there, while the rest is made beside it.
+        sensors: names of the sensors that the scans come from, each as often; empty: the mixture of `draw_sensor`.
     """
 
     folder: str = "runs/pool"
     scans: int = 8000
     seed: int = 1_000_000
     start_with: int = 400
+    sensors: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         demand("pool.scans", self.scans, 1)
         demand("pool.seed", self.seed, 0)
         demand("pool.start_with", self.start_with, 1)
+        unknown = sorted(set(self.sensors) - set(SENSORS))
+        if unknown:
+            raise ConfigError(f"pool.sensors: no sensor {unknown}; known are {', '.join(sorted(SENSORS))}")
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from .curve import Curve
 from .export import describe_model, fold_network
 from .losses import Losses, compute_losses
 from .network import Batch, SparseNetwork
-from .pool import check_classes, fill_pool, list_pool, load_real, open_real, stream_scans
+from .pool import check_classes, claim_pool, fill_pool, list_pool, load_real, open_real, stream_scans
 from .samples import Truth, aim_targets, stream_batches
 from .validation import Validation, validate
 
@@ -239,6 +239,8 @@ def train_model(
     config = read_config(config_path)
     if open_real(config.real) is None:  # its absence must not be found out by the process that makes batches
         check_classes(config.classes, 0.0, ())
+    pool = Path(config.pool.folder)
+    claim_pool(config.pool, pool)
     folder = Path(output) if output is not None else Path("runs") / config.name
     folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
@@ -247,7 +249,6 @@ def train_model(
         run.restore(folder / CHECKPOINT, whole=True)
     elif config.schedule.start_from:
         run.restore(Path(config.schedule.start_from), whole=False)
-    pool = Path(config.pool.folder)
     maker = _start_pool(config, pool, on_scans)
     try:
         _train(run, pool, on_progress)

@@ -8,18 +8,21 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 
 from ...runtime.errors import ConfigError, DatasetError
+from ...runtime.files import replace_file
 from ..boxes import bev_iou, points_in_boxes
 from ..evaluate import Dataset, GroundTruth, open_dataset
-from ..simulate.datasets import LABELS, load_scan, save_scan
+from ..simulate.datasets import GENERATOR_VERSION, LABELS, load_scan, save_scan
 from ..simulate.scan import Scan, scan_scene
 from ..simulate.scene import build_scene
 from ..simulate.sensors import SENSORS, Sensor, random_sensor
 from .augment import LabelledScan
 from .config import Pool, RealFrames
 
+DESCRIPTION = "pool.yaml"  # in a pool's folder: what its scans are
 _OFTEN = 0.3  # share of HDL-64E scans
 _NAMED = 0.8  # share below which a scan comes from a named sensor; the rest are sensors that do not exist
 _MARGIN = 0.04  # [m] that people who draw boxes leave between an object and each side and the top
@@ -27,8 +30,10 @@ _TWIN = 0.4  # overlap (IoU) from which two labels of a kind name one object
 _RING_STEP = np.radians(0.4)  # [rad] elevation bins that stand for rings where a dataset does not tell them
 
 
-def draw_sensor(rng: np.random.Generator) -> Sensor:
-    """Return the sensor of one training scan."""
+def draw_sensor(rng: np.random.Generator, sensors: tuple[str, ...] = ()) -> Sensor:
+    """Return the sensor of one training scan: one of `sensors`, or of the mixture where none is named."""
+    if sensors:
+        return SENSORS[sensors[int(rng.integers(len(sensors)))]]
     u = rng.random()
     if u < _OFTEN:
         return SENSORS["hdl64e"]
@@ -37,19 +42,53 @@ def draw_sensor(rng: np.random.Generator) -> Sensor:
     return random_sensor(rng)
 
 
-def make_scan(seed: int) -> Scan:
-    """Return training scan `seed`: its own scene, sensor and noise."""
+def make_scan(seed: int, sensors: tuple[str, ...] = ()) -> Scan:
+    """Return training scan `seed`: its own scene, sensor (see `draw_sensor`) and noise."""
     rng = np.random.default_rng([seed, 1])
-    return scan_scene(build_scene(seed), draw_sensor(rng), seed)
+    return scan_scene(build_scene(seed), draw_sensor(rng, sensors), seed)
+
+
+def claim_pool(pool: Pool, folder: Path) -> None:
+    """Write into an empty pool what its scans are, `pool.yaml`, or check that those there are the wanted ones.
+
+    A folder that holds scans without saying which is taken as it is.
+
+    Raises:
+        ConfigError: the scans in the folder are others, or `pool.yaml` cannot be read.
+    """
+    wanted = {"seed": pool.seed, "sensors": list(pool.sensors), "generator_version": GENERATOR_VERSION}
+    path = folder / DESCRIPTION
+    if not path.exists():
+        if not list_pool(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            replace_file(path, yaml.safe_dump(wanted, sort_keys=False))
+        return
+    try:
+        present = yaml.safe_load(path.read_text(encoding="utf-8"))
+        differing = [
+            f"{key} is {present[key]}, not {value}" for key, value in wanted.items() if present[key] != value
+        ]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, yaml.YAMLError) as error:
+        raise ConfigError(
+            f"{path} cannot be read ({' '.join(str(error).split())}); delete that folder"
+        ) from error
+    if differing:
+        raise ConfigError(
+            f"{folder} holds other scans: {', '.join(differing)}; choose another pool.folder, or delete this one"
+        )
 
 
 def fill_pool(pool: Pool, folder: Path, *, part: int = 0, parts: int = 1) -> None:
-    """Make the scans that `folder` lacks; several processes may each take one part."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Make the scans that `folder` lacks; several processes may each take one part.
+
+    Raises:
+        ConfigError: as `claim_pool`.
+    """
+    claim_pool(pool, folder)
     for index in range(part, pool.scans, parts):
         path = folder / f"{index:06d}.npz"
         if not path.exists():
-            save_scan(path, make_scan(pool.seed + index))
+            save_scan(path, make_scan(pool.seed + index, pool.sensors))
 
 
 def list_pool(folder: Path) -> list[Path]:

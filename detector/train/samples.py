@@ -25,11 +25,12 @@ from .augment import (
     hide_parts,
     move_scan,
     paste_objects,
-    thin_scan,
 )
 from .losses import TargetBatch
+from .mixing import mix_scans
 from .network import Batch
 from .targets import build_targets
+from .thinning import thin_scan
 
 _PASTED = ("pedestrian", "pedestrian", "cyclist")  # classes that streets show too seldom
 
@@ -133,13 +134,19 @@ def aim_targets(
 
 
 class SnippetBank:
-    """Recent people and cyclists of other scans, to be pasted."""
+    """Recent people and cyclists of other scans, to be pasted, and the last scan, to be mixed in.
+
+    Attributes:
+        last: the scan that was learnt last; None before the first.
+    """
 
     def __init__(self, size: int = 400) -> None:
         self._bank = {label: deque[Snippet](maxlen=size) for label in set(_PASTED)}
+        self.last: LabelledScan | None = None
 
     def learn(self, scan: LabelledScan) -> None:
-        """Remember the objects of `scan`."""
+        """Remember `scan` and its objects."""
+        self.last = scan
         for snippet in cut_snippets(scan, _PASTED):
             self._bank[snippet.label].append(snippet)
 
@@ -156,8 +163,14 @@ class SnippetBank:
 def augment_scan(
     scan: LabelledScan, bank: SnippetBank, settings: Augmentation, rng: np.random.Generator
 ) -> LabelledScan:
-    """Paste into a scan, hide parts of it, thin and move it; the bank learns its objects."""
-    pasted = paste_objects(scan, bank.draw(settings.paste, rng), rng)
+    """Mix a scan with the last one, paste into it, hide parts of it, thin and move it; the bank learns the scan.
+
+    An augmentation that is left out (chance 0) draws nothing, so that runs without it see what they always saw.
+    """
+    mixed = scan
+    if settings.mix and rng.random() < settings.mix and bank.last is not None:
+        mixed = mix_scans(scan, bank.last, rng)
+    pasted = paste_objects(mixed, bank.draw(settings.paste, rng), rng)
     bank.learn(scan)
     if rng.random() < settings.hide:
         pasted = hide_parts(pasted, rng)

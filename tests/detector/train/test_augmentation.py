@@ -15,9 +15,9 @@ from colonnade.detector.train.augment import (
     hide_parts,
     move_scan,
     paste_objects,
-    thin_scan,
 )
 from colonnade.detector.train.pool import annotate, label_scan, make_scan
+from colonnade.detector.train.thinning import thin_scan
 
 CLASSES = ("car", "pedestrian", "cyclist")
 
