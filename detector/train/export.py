@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from ..architecture import Architecture
 from ..checkpoints import SCORE_EXPONENTS, Checkpoint, Manifest
-from ..density import DensityGates
 from ..encoder import EncoderWeights
+from ..gates import DensityGates
 from ..network import LayerWeights
 from .config import TrainingConfig
 from .network import Gates, SparseLayer, SparseNetwork

@@ -29,13 +29,14 @@ from .curve import Curve
 from .export import describe_model, fold_network
 from .losses import Losses, compute_losses
 from .network import Batch, SparseNetwork
-from .pool import check_classes, claim_pool, fill_pool, list_pool, load_real, open_real, stream_scans
-from .samples import Truth, aim_targets, stream_batches
+from .pool import check_classes, claim_pool, fill_pool, list_pool, load_pooled, load_real, open_real, stream_scans
+from .samples import Truth, aim_targets, sample_density, stream_batches
 from .validation import Validation, validate
 
 CHECKPOINT, CURVE, MODEL = "checkpoint.pt", "curve.jsonl", "model"
 OPEN = 3.0  # times the shares that pruning keeps at first
 _LOG_EVERY = 50  # steps
+_SCANS_MEASURED = 64  # of the pool, for the clip of the density gates
 
 
 @dataclass(frozen=True)
@@ -146,6 +147,17 @@ class _Run:
         except (OSError, KeyError, RuntimeError, ValueError, EOFError, UnpicklingError) as error:
             raise ConfigError(f"{path}: not a checkpoint of this network; remove it to start anew") from error
 
+    def fit_gates(self, pool: Path) -> None:
+        """Set the clip of the density gates from the first scans of the pool, unless they have one already."""
+        gates = self.network.encoder.gates
+        if gates is None or not bool(torch.isnan(gates.middle).any()):
+            return
+        scans = map(load_pooled, list_pool(pool)[:_SCANS_MEASURED])
+        density = sample_density(scans, self.config.training_grid)
+        for network in (self.network, self.average):
+            assert network.encoder.gates is not None
+            network.encoder.gates.fit(density)
+
     def set_learning_rate(self) -> float:
         schedule, done = self.config.schedule, self.step / self.steps
         if done < schedule.warm_up:
@@ -251,6 +263,7 @@ def train_model(
         run.restore(Path(config.schedule.start_from), whole=False)
     maker = _start_pool(config, pool, on_scans)
     try:
+        run.fit_gates(pool)
         _train(run, pool, on_progress)
     finally:
         run.save()

@@ -19,9 +19,9 @@ from torch.nn import functional
 from ...runtime.jit import kernel
 from ...runtime.sparse import PillarGrid
 from ..architecture import INPUT, Architecture, Layer
+from ..density import SCALES
 from ..pillars import PILLAR_FEATURES, POINT_FEATURES
 from ..pruning import count_kept
-DENSITY_SCALES = 4
 from .rules import BatchRules, LayerTable, Sites, prune_sites
 
 
@@ -35,7 +35,7 @@ class Batch:
     Attributes:
         point_features: (N, POINT_FEATURES) float32.
         pillar_features: (P, PILLAR_FEATURES) float32.
-        density: (P, 4) float32 beam density at each pillar [points per m]; (P, 0) for a network without gates.
+        density: (P, SCALES) float32 beam density at each pillar [points per m]; (P, 0) for a network without gates.
         starts: (P + 1,) int32; the points of pillar p are starts[p] to starts[p + 1].
         pillars: the active set of each sample.
     """
@@ -167,14 +167,23 @@ class Gates(nn.Module):
     Source: DDFE (arXiv 2312.12098), eq. 6 to 8; see `detector.density` for what pillars change.
     """
 
+    middle: Tensor
+    reach: Tensor
+
     def __init__(self, hidden: int, channels: int) -> None:
         super().__init__()
-        self.hidden = nn.Linear(DENSITY_SCALES, 2 * hidden)
+        self.hidden = nn.Linear(SCALES, 2 * hidden)
         self.point, self.pillar = nn.Linear(hidden, channels), nn.Linear(hidden, channels)
         for last in (self.point, self.pillar):
             nn.init.constant_(last.bias, 2.0)  # begins nearly open
-        self.register_buffer("middle", torch.zeros(DENSITY_SCALES))
-        self.register_buffer("reach", torch.ones(DENSITY_SCALES))
+        self.register_buffer("middle", torch.full((SCALES,), torch.nan))  # until `fit`
+        self.register_buffer("reach", torch.full((SCALES,), torch.nan))
+
+    def fit(self, density: Tensor) -> None:
+        """Set the clip from densities (P, SCALES) of training data: their 10th and 90th percentiles."""
+        low, high = torch.quantile(density, torch.tensor([0.1, 0.9]), dim=0)
+        self.middle.copy_((high + low) / 2)
+        self.reach.copy_(((high - low) / 2).clamp(min=1e-3))
 
     def forward(self, density: Tensor) -> tuple[Tensor, Tensor]:
         clipped = torch.tanh((density - self.middle) / self.reach)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,7 @@ from torch import Tensor
 from ...runtime.sparse import PillarGrid
 from ..architecture import Architecture
 from ..density import measure_density
-from ..ground import estimate_ground
+from ..ground import estimate_ground, split_columns
 from ..pillars import PillarGeometry, Pillars, pillarise
 from .augment import (
     Augmentation,
@@ -67,12 +67,22 @@ def build_sample(scan: LabelledScan, architecture: Architecture, geometry: Pilla
         return None
     density = np.zeros((len(pillars), 0), np.float32)
     if architecture.gate_channels:
-        density = measure_density(scan.points, ground, pillars, geometry).at_pillars
+        density = measure_density(split_columns(scan.points), ground, pillars, geometry).at_pillars
     boxes = scan.boxes.copy()
     boxes[:, 2] -= ground.at(boxes[:, :2].astype(np.float32))
     inside = scan.owners[pillars.order]
     counts = np.bincount(inside[inside >= 0], minlength=len(boxes))
     return Sample(pillars, density, Truth(boxes, scan.labels, counts))
+
+
+def sample_density(scans: Iterable[LabelledScan], geometry: PillarGeometry) -> Tensor:
+    """Return the beam density (P, SCALES) at the pillars of all scans."""
+    found = []
+    for scan in scans:
+        ground = estimate_ground(scan.points)
+        pillars = pillarise(scan.points, ground, geometry)
+        found.append(measure_density(split_columns(scan.points), ground, pillars, geometry).at_pillars)
+    return torch.from_numpy(np.concatenate(found))
 
 
 def place_pillars(pillars: Pillars) -> PillarGrid:
