@@ -104,7 +104,7 @@ class Schedule:
     validate_every: int = 1000
     start_from: str = ""
     lasso: float = 0.01
-    opening: float = 0.4
+    opening: float = 0.25
 
     def __post_init__(self) -> None:
         for name in ("samples", "batch", "checkpoint_every"):

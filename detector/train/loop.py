@@ -34,7 +34,7 @@ from .samples import Truth, aim_targets, sample_density, stream_batches
 from .validation import Validation, validate
 
 CHECKPOINT, CURVE, MODEL = "checkpoint.pt", "curve.jsonl", "model"
-OPEN = 3.0  # times the shares that pruning keeps at first
+OPEN = 2.0  # times the shares that pruning keeps at first
 _LOG_EVERY = 50  # steps
 _SCANS_MEASURED = 64  # of the pool, for the clip of the density gates
 
