@@ -30,7 +30,7 @@ from .manifest import Manifest as Manifest
 from .manifest import Precision as Precision
 from .manifest import describe_manifest
 from .manifest import read_manifest as read_manifest
-from .network import LayerWeights, QuantisedLayer
+from .network import LayerWeights, QuantisedLayer, check_importance
 from .pillars import PILLAR_FEATURES, POINT_FEATURES
 
 WEIGHTS = "weights.safetensors"
@@ -60,6 +60,7 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
 
     Raises:
         OSError: the folder or a file in it cannot be written.
+        ModelError: a layer lacks its learned importance.
     """
     content = serialise_tensors(dict(_name_tensors(checkpoint)))
     description = describe_manifest(checkpoint.manifest, hashlib.sha256(content).hexdigest())
@@ -83,10 +84,8 @@ def _name_tensors(checkpoint: Checkpoint) -> Iterator[tuple[str, NDArray[Any]]]:
         else:
             yield f"{layer.name}.weight", _contiguous(part.weight, np.float32)
             yield f"{layer.name}.bias", _contiguous(part.bias, np.float32)
-        if (
-            _learns_importance(layer) and part.importance is not None
-        ):  # a missing one is told when it is loaded
-            yield f"{layer.name}.importance", _contiguous(part.importance, np.float32)
+        if _learns_importance(layer):
+            yield f"{layer.name}.importance", check_importance(layer, part)
 
 
 def _learns_importance(layer: Layer) -> bool:
@@ -118,7 +117,7 @@ def find_model(name_or_path: str | Path) -> Path:
 def find_twin(folder: Path) -> Path | None:
     """Return the folder of a model's int8 twin, or None.
 
-    It lies beside the model as NAME-int8, and was made from the very weights that the model has now.
+    It lies beside the model as NAME-int8, was made from the very weights that the model has now, and prunes as it does.
 
     Raises:
         ModelError: one of the manifests is damaged.
@@ -128,11 +127,21 @@ def find_twin(folder: Path) -> Path | None:
     if not (twin / MANIFEST).is_file():
         return None
     try:
-        calibration = read_manifest(twin).calibration
+        found = read_manifest(twin)
     except ModelError as error:
         raise ModelError(f"{error} (the int8 twin of {folder}: mend or remove it, or use fp32)") from error
-    same = calibration is not None and calibration.model_sha256 == read_manifest(folder).sha256
-    return twin if same else None
+    own = read_manifest(folder)
+    same = found.calibration is not None and found.calibration.model_sha256 == own.sha256
+    return twin if same and _prune_alike(found, own) else None
+
+
+def _prune_alike(ours: Manifest, theirs: Manifest) -> bool:
+    """Tell whether two models keep the same shares and have thresholds, each in its own units, at the same layers."""
+    shares = (
+        [(layer.keep, layer.threshold is None) for layer in manifest.architecture.layers]
+        for manifest in (ours, theirs)
+    )
+    return next(shares) == next(shares)
 
 
 class _Tensors:

@@ -83,7 +83,7 @@ def check_keep(keep: Any, blocks: int) -> tuple[float, ...]:
 
 
 def format_keep(shares: Shares) -> str:
-    """Return shares as the option --keep takes them, such as "1,0.6,0.5"."""
+    """Return shares as the option --keep takes them, such as "1,0.6,0.5"; "own" stands for what the model has."""
     return ",".join("own" if share is None else f"{share:g}" for share in shares)
 
 

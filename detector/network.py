@@ -112,7 +112,7 @@ class Network:
             inputs = tuple(channels[name] for name in layer.inputs)
             operations.append(_prepare(layer, part, inputs if _reads_apart(layer) else (sum(inputs),)))
         self._operations = tuple(operations)
-        self._importances = tuple(map(_weigh_channels, architecture.layers, parts))
+        self._importances = tuple(map(weigh_channels, architecture.layers, parts))
         self._integer = any(isinstance(part, QuantisedLayer) for part in parts)
 
     def run(self, grid: PillarGrid, recorder: Recorder | None = None) -> PillarGrid:
@@ -175,8 +175,8 @@ def _prepare(layer: Layer, part: LayerWeights | QuantisedLayer, in_channels: tup
     return prepare_integer(weight, part.bias, part.scale, requantise=layer.relu)
 
 
-def _weigh_channels(layer: Layer, part: LayerWeights | QuantisedLayer) -> NDArray[np.float32] | None:
-    """Return (Cout,) what `prune` weighs the channels behind a layer with, or None."""
+def weigh_channels(layer: Layer, part: LayerWeights | QuantisedLayer) -> NDArray[np.float32] | None:
+    """Return (Cout,) float32 weights of the channels in a pillar's importance behind a layer; None for the L2 norm."""
     if layer.importance == "l1":
         return np.ones(layer.out_channels, np.float32)
     return part.importance if layer.importance == "learned" else None
@@ -200,7 +200,7 @@ def _check_weights(layer: Layer, part: LayerWeights | QuantisedLayer) -> None:
     else:
         numbers = (part.weight, part.bias)
     if layer.pruned and layer.importance == "learned":
-        numbers += (_check_importance(layer, part),)
+        numbers += (check_importance(layer, part),)
     if not all(np.isfinite(values).all() for values in numbers):
         raise ModelError(
             f"layer '{layer.name}': weight, bias, scale or importance holds NaN or infinity; "
@@ -208,8 +208,12 @@ def _check_weights(layer: Layer, part: LayerWeights | QuantisedLayer) -> None:
         )
 
 
-def _check_importance(layer: Layer, part: LayerWeights | QuantisedLayer) -> NDArray[np.float32]:
-    """Return the learned importance of a layer that needs it."""
+def check_importance(layer: Layer, part: LayerWeights | QuantisedLayer) -> NDArray[np.float32]:
+    """Return (Cout,) the learned importance of a layer that needs it.
+
+    Raises:
+        ModelError: it is missing, or of another shape or type.
+    """
     found = part.importance
     if found is None or found.shape != (layer.out_channels,) or found.dtype != np.float32:
         has = "none" if found is None else f"{found.dtype} {found.shape}"

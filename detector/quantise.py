@@ -119,6 +119,7 @@ def apply_steps(checkpoint: Checkpoint, steps: Steps, source: str) -> Checkpoint
     quantised = replace(
         manifest,
         name=f"{manifest.name}{TWIN_SUFFIX}",
+        architecture=scale_thresholds(manifest.architecture, steps),
         sha256="",
         precision="int8",
         calibration=Calibration(steps.method, steps.frames, source, manifest.sha256),
@@ -126,6 +127,24 @@ def apply_steps(checkpoint: Checkpoint, steps: Steps, source: str) -> Checkpoint
     layers = quantise_layers(manifest.architecture, check_float(checkpoint), steps)
     encoder, step = scale_encoder(checkpoint.encoder, steps.encoder)
     return Checkpoint(quantised, encoder, layers, step)
+
+
+def scale_thresholds(architecture: Architecture, steps: Steps) -> Architecture:
+    """Return the network whose thresholds count in steps of the activations; every importance is linear in them.
+
+    Raises:
+        ModelError: the channels of a layer with a threshold have different steps.
+    """
+    layers = []
+    for layer, step in zip(architecture.layers, steps.layers, strict=True):
+        if layer.threshold is not None:
+            if np.ptp(step) > 0:
+                raise ModelError(
+                    f"layer '{layer.name}': its channels need one step, as a threshold follows it"
+                )
+            layer = replace(layer, threshold=layer.threshold / float(np.max(step)))
+        layers.append(layer)
+    return replace(architecture, layers=tuple(layers))
 
 
 def scale_encoder(encoder: EncoderWeights, steps: Step) -> tuple[EncoderWeights, float]:
@@ -176,9 +195,9 @@ class _Ranges:
 
     def __init__(self, architecture: Architecture) -> None:
         self._encoder = _OutputRange(architecture.encoder_channels, balance=BALANCE)
-        # Pruning compares the norms of pillars, so that all channels must count in one unit.
+        # Pruning compares the importances of pillars, so that all channels must count in one unit.
         self._layers = tuple(
-            _OutputRange(layer.out_channels, balance=0.0 if layer.keep else BALANCE) if layer.relu else None
+            _OutputRange(layer.out_channels, balance=0.0 if layer.pruned else BALANCE) if layer.relu else None
             for layer in architecture.layers
         )
         self.frames = 0
@@ -278,4 +297,4 @@ def quantise_layer(
         raise ModelError(
             f"layer '{layer.name}': its sums can leave int32; it has too many inputs per output for int8"
         )
-    return QuantisedLayer(weights.values, whole, scale)
+    return QuantisedLayer(weights.values, whole, scale, part.importance)

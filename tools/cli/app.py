@@ -18,6 +18,7 @@ from . import (
     evaluate,
     explore,
     profile,
+    prune,
     quantize,
     simulate,
     train,
@@ -39,6 +40,7 @@ Examples:
   colonnade convert kitti/velodyne drive.mcap     a recording for ROS tools
   colonnade simulate --sensor hdl64e street/      labelled synthetic frames
   colonnade eval --model default street/          how good is it there?
+  colonnade prune my-pruned/ --keep 0.5 -o fast/   a faster, rougher form of a pruned model
   colonnade quantize my-model/ --frames drive.mcap -o my-model-int8/   its int8 form
   colonnade profile drive.mcap --html page.html   how fast would an accelerator be?
   colonnade transformer minilm                    its cycles on an accelerator
@@ -87,6 +89,7 @@ app.command("convert")(convert.convert)
 app.command("eval")(evaluate.evaluate)
 app.command("simulate")(simulate.simulate)
 app.command("train")(train.train)
+app.command("prune")(prune.prune)
 app.command("quantize")(quantize.quantize)
 app.command("transformer")(transformer.transformer)
 app.add_typer(bench.app, name="bench")

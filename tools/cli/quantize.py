@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from . import options
+from .calibration_frames import CalibrationOptions
 from .quantize_detector import DetectorOptions, quantize_detector
 from .quantize_onnx import OnnxOptions, quantize_onnx
 
@@ -131,7 +132,8 @@ def quantize(
     if not frames:
         raise typer.BadParameter("a detector is calibrated on recordings; name one", param_hint="--frames")
     chosen = _METHOD if method is None else method
-    asked = DetectorOptions(tuple(frames), chosen, limit, source, format, topic, columns)
+    calibration = CalibrationOptions(tuple(frames), limit, format, topic, columns)
+    asked = DetectorOptions(calibration, chosen, source)
     quantize_detector(model, output, asked, overwrite=overwrite, threads=threads, quiet=quiet)
 
 
