@@ -20,8 +20,10 @@ from ..runtime.checks import check_path
 from ..runtime.errors import ModelError
 from ..runtime.files import making_folder, replace_file
 from ..runtime.quant import LARGEST_INT32, largest_sum
-from .architecture import Layer
+from .architecture import Architecture, Layer
+from .density import SCALES
 from .encoder import EncoderWeights
+from .gates import DensityGates
 from .manifest import MANIFEST as MANIFEST
 from .manifest import PRECISIONS as PRECISIONS
 from .manifest import SCORE_EXPONENTS as SCORE_EXPONENTS
@@ -44,15 +46,27 @@ class Checkpoint:
 
     Attributes:
         manifest: what the model is.
-        encoder: float32 in every precision.
+        encoder: float32 in every precision; with gates of as many hidden channels as the architecture says.
         layers: of the kind that the manifest's precision tells.
         encoder_step: value of one step of the encoder's uint8 output; None for float32.
+
+    Raises:
+        ModelError: the encoder's gates are not those of the architecture.
     """
 
     manifest: Manifest
     encoder: EncoderWeights
     layers: tuple[LayerWeights, ...] | tuple[QuantisedLayer, ...]
     encoder_step: float | None = None
+
+    def __post_init__(self) -> None:
+        gates, expected = self.encoder.gates, self.manifest.architecture.gate_channels
+        found = 0 if gates is None else len(gates.point_weight)
+        if found != expected:
+            raise ModelError(
+                f"model '{self.manifest.name}': its encoder has gates of {found} hidden channels, its architecture "
+                f"says {expected}; give it the gates of its own training"
+            )
 
 
 def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
@@ -71,8 +85,12 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
 
 def _name_tensors(checkpoint: Checkpoint) -> Iterator[tuple[str, NDArray[Any]]]:
     """Yield the tensors of a weights file with their names."""
-    for field in fields(EncoderWeights):
-        yield f"encoder.{field.name}", _contiguous(getattr(checkpoint.encoder, field.name), np.float32)
+    encoder = checkpoint.encoder
+    for name in ("point", "scale", "pillar", "bias"):
+        yield f"encoder.{name}", _contiguous(getattr(encoder, name), np.float32)
+    if encoder.gates is not None:
+        for field in fields(DensityGates):
+            yield f"encoder.gates.{field.name}", _contiguous(getattr(encoder.gates, field.name), np.float32)
     if checkpoint.encoder_step is not None:
         yield "encoder.step", np.array([checkpoint.encoder_step], np.float32)
     parts: tuple[LayerWeights | QuantisedLayer, ...] = checkpoint.layers
@@ -171,14 +189,16 @@ class _Tensors:
         return tensor
 
     def take_positive(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
-        """Return a float32 tensor of numbers above 0, as steps and scales are.
+        """Return a float32 tensor of numbers above 0, as steps, scales and reaches are.
 
         Raises:
             ModelError: as `take`, or a number is not above 0.
         """
         tensor = self.take(name, shape)
         if not (tensor > 0).all():
-            raise ModelError(f"{self._path}: tensor '{name}' must be above 0; quantise the model again")
+            raise ModelError(
+                f"{self._path}: tensor '{name}' must be above 0; take the folder from its source again"
+            )
         return tensor
 
 
@@ -197,19 +217,34 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     if hashlib.sha256(content).hexdigest() != manifest.sha256:
         raise ModelError(f"{path}: its SHA-256 is not the manifest's; the file is damaged or was exchanged")
     tensors, layers = _Tensors(path, content), manifest.architecture.layers
-    encoder = _take_encoder(tensors, manifest.architecture.encoder_channels)
+    encoder = _take_encoder(tensors, manifest.architecture)
     if manifest.precision == "fp32":
         return Checkpoint(manifest, encoder, tuple(_take_float(tensors, layer) for layer in layers))
     step = float(tensors.take_positive("encoder.step", (1,))[0])
     return Checkpoint(manifest, encoder, tuple(_take_integer(tensors, layer) for layer in layers), step)
 
 
-def _take_encoder(tensors: _Tensors, width: int) -> EncoderWeights:
+def _take_encoder(tensors: _Tensors, architecture: Architecture) -> EncoderWeights:
+    width, gates = architecture.encoder_channels, architecture.gate_channels
     return EncoderWeights(
         tensors.take("encoder.point", (POINT_FEATURES, width)),
         tensors.take("encoder.scale", (width,)),
         tensors.take("encoder.pillar", (PILLAR_FEATURES, width)),
         tensors.take("encoder.bias", (width,)),
+        _take_gates(tensors, gates, width) if gates else None,
+    )
+
+
+def _take_gates(tensors: _Tensors, hidden: int, width: int) -> DensityGates:
+    return DensityGates(
+        tensors.take("encoder.gates.middle", (SCALES,)),
+        tensors.take_positive("encoder.gates.reach", (SCALES,)),
+        tensors.take("encoder.gates.hidden_weight", (SCALES, 2 * hidden)),
+        tensors.take("encoder.gates.hidden_bias", (2 * hidden,)),
+        tensors.take("encoder.gates.point_weight", (hidden, width)),
+        tensors.take("encoder.gates.point_bias", (width,)),
+        tensors.take("encoder.gates.pillar_weight", (hidden, width)),
+        tensors.take("encoder.gates.pillar_bias", (width,)),
     )
 
 

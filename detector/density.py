@@ -28,20 +28,17 @@ SIGMAS = (
     7.0,
 )  # [deg] of the Gaussians: the paper's 10, 30, 50, 70 bins, taken as bins of 0.1 deg
 STEEPEST = 0.75  # sine of the highest and lowest elevation that is looked at
-RESOLUTION = (
-    128  # elevation bins per unit of the sine: 0.45 deg at the horizon; equal sines are equal solid angles
-)
+RESOLUTION = 64  # elevation bins per unit of the sine, equal solid angles: 0.9 deg at the horizon
 BINS = round(2 * STEEPEST * RESOLUTION)
 SECTORS = 32  # of the turn
-NEAREST = (
-    2.5  # [m] nearer points do not count: they lie on the carrying car, or are seen from beside the origin
-)
+NEAREST = 2.5  # [m] nearer points do not count: on the carrying car, or seen from beside the origin
 LOWEST_EYE = 1.0  # [m] above the ground: an origin below this is no sensor
 USUAL_EYE = 1.8  # [m] above the ground: where the sensor is taken to be instead
 _QUARTER = SECTORS // 4
-_FINE = 2  # counted bins per elevation bin
+_FINE = 4  # counted bins per elevation bin
 _SHARE = 8  # of the sectors that see an elevation, one in so many may be fuller than what counts
 _VISIBLE = 1000  # of all points, one in so many must lie in a bin for the field of view to reach it
+_STREAMS = 8  # parts of a frame that are walked in turn: neighbouring points mostly go to the same bin
 _REACH = 3  # standard deviations to which a Gaussian goes
 
 _HALF_TAPS = round(_REACH * np.sin(np.radians(SIGMAS[0])) * RESOLUTION * _FINE + 0.5)
@@ -51,10 +48,10 @@ _WIDE = round(_REACH * np.sin(np.radians(SIGMAS[-1])) * RESOLUTION)
 
 _NEAREST_SQUARE, _STEEPEST = np.float32(NEAREST * NEAREST), np.float32(STEEPEST)
 _FINE_SCALE, _FINE_SHIFT = np.float32(RESOLUTION * _FINE), np.float32(STEEPEST * RESOLUTION * _FINE + _MARGIN)
-_BIN_SCALE, _BIN_SHIFT = float(RESOLUTION), STEEPEST * RESOLUTION
+_BIN_SCALE, _BIN_SHIFT = np.float32(RESOLUTION), np.float32(STEEPEST * RESOLUTION)
 
 # A float32's leading bits are a logarithmic scale: of the squared range they give 8 cells per octave of the range.
-_FIRST_SQUARE, _LAST_SQUARE = 1.0, 2.0**14  # [m^2]
+_FIRST_SQUARE, _LAST_SQUARE = np.float32(1.0), np.float32(2.0**14)  # [m^2]
 _BITS = 21
 
 
@@ -84,8 +81,8 @@ _NARROW = _gaussian(
 ).astype(np.float32)
 _GAUSSIANS = _wide_gaussians()
 _RAYS_PER_POINT = _rays_per_point()
-_FIRST_CELL = int(np.float32(_FIRST_SQUARE).view(np.int32)) >> _BITS
-_RANGES = (int(np.float32(_LAST_SQUARE).view(np.int32)) >> _BITS) - _FIRST_CELL
+_FIRST_CELL = int(_FIRST_SQUARE.view(np.int32)) >> _BITS
+_RANGES = (int(_LAST_SQUARE.view(np.int32)) >> _BITS) - _FIRST_CELL + 1
 _MIDDLES = (((np.arange(_RANGES) + _FIRST_CELL) << _BITS) + (1 << (_BITS - 1))).astype(np.int32)
 _INVERSE_RANGES = (1.0 / np.sqrt(_MIDDLES.view(np.float32).astype(np.float64))).astype(np.float32)
 
@@ -205,15 +202,32 @@ def _look_up(
 ) -> PillarDensity:
     """Return the density at each pillar's place; range and elevation are those of the middle of its cell."""
     squares, bins = np.empty(len(pillars), np.float32), np.empty(len(pillars), np.int32)
-    corner = np.array([geometry.x_min, geometry.y_min, geometry.size])
+    (rows, columns), g = geometry.shape, geometry
     _place_pillars(
-        pillars.row_ptr, pillars.cols, pillars.pillar_features, ground.heights, corner, eye, squares, bins
+        pillars.row_ptr,
+        pillars.cols,
+        pillars.pillar_features,
+        ground.heights,
+        _interpolate(g.y_min + (np.arange(rows) + 0.5) * g.size),
+        _interpolate(g.x_min + (np.arange(columns) + 0.5) * g.size),
+        np.float32(eye),
+        squares,
+        bins,
     )
     numbers, cells = np.full(_RANGES * BINS, -1, np.int32), np.empty(len(pillars), np.int32)
     _number_cells(squares.view(np.int32), bins, numbers, cells)
     listed = np.flatnonzero(numbers >= 0)
     values = np.sqrt(rays[listed % BINS]) * _INVERSE_RANGES[listed // BINS, None]
     return PillarDensity(cells, values)
+
+
+def _interpolate(
+    centres: NDArray[np.float64],
+) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.float32]]:
+    """Return the centres, and where on the ground map they lie: the cell before, and the share of the one behind."""
+    place = np.clip((centres + HALF) / CELL - 0.5, 0.0, CELLS - 1.0)
+    cell = np.minimum(place.astype(np.int32), np.int32(CELLS - 2))
+    return centres.astype(np.float32), cell, (place - cell).astype(np.float32)
 
 
 @kernel
@@ -236,7 +250,11 @@ def _count_points(
         # A comparison with NaN is false, so non-finite points fall out here.
         counted = (square > _NEAREST_SQUARE) & (abs(sine) < _STEEPEST) & (turn <= four)
         cells[n] = level * sectors + sector if counted else nowhere
-    for n in range(len(cells)):
+    part = len(cells) // _STREAMS
+    for n in range(part):
+        for stream in range(_STREAMS):
+            counts[np.uint32(cells[stream * part + n])] += 1
+    for n in range(_STREAMS * part, len(cells)):
         counts[np.uint32(cells[n])] += 1
 
 
@@ -307,30 +325,32 @@ def _place_pillars(
     cols: NDArray[np.int32],
     features: NDArray[np.float32],
     ground: NDArray[np.float32],
-    corner: NDArray[np.float64],
-    eye: float,
+    rows: tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.float32]],
+    columns: tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.float32]],
+    eye: np.float32,
     squares: NDArray[np.float32],
     bins: NDArray[np.int32],
 ) -> None:
-    """Write each pillar's squared range, bounded, and elevation bin; `corner`: x_min, y_min, size of a pillar [m]."""
-    x_min, y_min, size = corner[0], corner[1], corner[2]
+    """Write each pillar's squared range, bounded, and elevation bin; `rows` and `columns` as from `_interpolate`."""
+    one, first, last = np.float32(1.0), _FIRST_SQUARE, _LAST_SQUARE
+    heights, top = np.empty(CELLS, np.float32), np.int32(BINS - 1)  # along the row
     for row in range(len(row_ptr) - 1):
-        y = y_min + (row + 0.5) * size
-        v = min(max((y + HALF) / CELL - 0.5, 0.0), CELLS - 1.0)
-        i = min(int(v), CELLS - 2)
-        b = v - i
-        for p in range(row_ptr[row], row_ptr[row + 1]):
-            x = x_min + (cols[p] + 0.5) * size
-            u = min(max((x + HALF) / CELL - 0.5, 0.0), CELLS - 1.0)
-            j = min(int(u), CELLS - 2)
-            a = u - j
-            near = ground[i, j] * (1.0 - a) + ground[i, j + 1] * a
-            far = ground[i + 1, j] * (1.0 - a) + ground[i + 1, j + 1] * a
-            z = near * (1.0 - b) + far * b + features[p, 2] - eye
-            square = max(x * x + y * y + z * z, _FIRST_SQUARE)
-            sine = z / np.sqrt(square)
-            squares[p] = min(square, _LAST_SQUARE * 0.99)
-            bins[p] = min(max(int(sine * _BIN_SCALE + _BIN_SHIFT), 0), BINS - 1)
+        begin, end = row_ptr[row], row_ptr[row + 1]
+        if begin == end:
+            continue
+        y, i, b = rows[0][row], rows[1][row], rows[2][row]
+        for j in range(CELLS):
+            heights[j] = ground[i, j] * (one - b) + ground[i + 1, j] * b
+        for p in range(begin, end):
+            column = np.uint32(cols[p])
+            x, j, a = columns[0][column], np.uint32(columns[1][column]), columns[2][column]
+            z = heights[j] * (one - a) + heights[j + np.uint32(1)] * a + features[p, 2] - eye
+            square = x * x + y * y + z * z
+            square = square if square > first else first
+            level = np.int32(z / np.sqrt(square) * _BIN_SCALE + _BIN_SHIFT)
+            level = level if level < top else top
+            bins[p] = level if level > 0 else np.int32(0)
+            squares[p] = square if square < last else last
 
 
 @kernel

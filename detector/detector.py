@@ -29,6 +29,7 @@ from .checkpoints import (
     read_manifest,
 )
 from .decoding import decode
+from .density import PillarDensity, measure_density
 from .detections import Detections
 from .encoder import encode, encode_u8
 from .ground import estimate_ground, split_columns
@@ -36,6 +37,7 @@ from .keeping import Keep, Shares, check_keep, report_keep, set_keep
 from .network import Network
 from .pillars import Pillars, pillarise
 
+# A model's density at the pillars is part of the encoder.
 STAGES = ("ground", "pillars", "encoder", "network", "decoding")
 
 
@@ -150,7 +152,9 @@ class Detector:
             clock.append(perf_counter())
             pillars = pillarise(columns, surface, geometry)
             clock.append(perf_counter())
-            grid = PillarGrid.assemble(pillars.row_ptr, pillars.cols, self._encode(pillars), pillars.shape)
+            density = measure_density(columns.T, surface, pillars, geometry) if self._encoder.gates else None
+            features = self._encode(pillars, density)
+            grid = PillarGrid.assemble(pillars.row_ptr, pillars.cols, features, pillars.shape)
             clock.append(perf_counter())
             if recorder is not None:
                 recorder.record_encoder(self._describe_encoder(pillars, grid))
@@ -174,11 +178,13 @@ class Detector:
             precision=self.precision,
         )
 
-    def _encode(self, pillars: Pillars) -> NDArray[np.float32] | NDArray[np.uint8]:
+    def _encode(
+        self, pillars: Pillars, density: PillarDensity | None
+    ) -> NDArray[np.float32] | NDArray[np.uint8]:
         """Return the network's input (P, C) in the type that it computes in."""
         if self._encoder_step is None:
-            return encode(pillars, self._encoder)
-        return encode_u8(pillars, self._encoder, self._encoder_step)
+            return encode(pillars, self._encoder, density)
+        return encode_u8(pillars, self._encoder, self._encoder_step, density)
 
 
 def _has_points(cloud: NDArray[np.float32]) -> bool:

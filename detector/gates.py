@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..runtime.jit import kernel
+
 
 @dataclass(frozen=True)
 class DensityGates:
@@ -54,3 +56,59 @@ def clip_density(
     Source: arXiv 2312.12098, Eq. 6.
     """
     return np.asarray(np.tanh((density - middle) / reach) * reach + middle, np.float32)
+
+
+def open_gates(gates: DensityGates, density: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the factors of each cell, (cells, 2, C) float32 in 0..1: of the points' part, then of the pillar's own.
+
+    Args:
+        gates: the networks.
+        density: (cells, SCALES) float32 [points per metre]; it may be infinite, not NaN.
+
+    Source: arXiv 2312.12098, Eq. 6-8.
+    """
+    clipped = np.tanh((density - gates.middle) / gates.reach)
+    hidden = np.empty((len(density), 2, len(gates.point_weight)), np.float32)
+    factors = np.empty((len(density), 2, len(gates.point_bias)), np.float32)
+    _sum_hidden(clipped, gates.hidden_weight, gates.hidden_bias, hidden.reshape(len(density), -1))
+    _sum_outputs(hidden, gates.point_weight, gates.point_bias, gates.pillar_weight, gates.pillar_bias, factors)
+    with np.errstate(over="ignore"):  # of exp(-x), far below 0: the factor is 0
+        np.exp(np.negative(factors, out=factors), out=factors)
+    return np.reciprocal(np.add(factors, np.float32(1.0), out=factors), out=factors)
+
+
+@kernel
+def _sum_layer(
+    inputs: NDArray[np.float32], weight: NDArray[np.float32], bias: NDArray[np.float32], out: NDArray[np.float32]
+) -> None:
+    """Write the row inputs @ weight + bias, summed in the order of the inputs, the bias first."""
+    for c in range(len(bias)):
+        out[c] = bias[c]
+    for i in range(len(weight)):
+        value, row = inputs[i], weight[i]
+        for c in range(len(bias)):
+            out[c] += value * row[c]
+
+
+@kernel
+def _sum_hidden(
+    inputs: NDArray[np.float32], weight: NDArray[np.float32], bias: NDArray[np.float32], out: NDArray[np.float32]
+) -> None:
+    for n in range(len(inputs)):
+        _sum_layer(inputs[n], weight, bias, out[n])
+        for c in range(len(bias)):
+            out[n, c] = max(out[n, c], np.float32(0.0))
+
+
+@kernel
+def _sum_outputs(
+    hidden: NDArray[np.float32],
+    point_weight: NDArray[np.float32],
+    point_bias: NDArray[np.float32],
+    pillar_weight: NDArray[np.float32],
+    pillar_bias: NDArray[np.float32],
+    out: NDArray[np.float32],
+) -> None:
+    for n in range(len(hidden)):
+        _sum_layer(hidden[n, 0], point_weight, point_bias, out[n, 0])
+        _sum_layer(hidden[n, 1], pillar_weight, pillar_bias, out[n, 1])

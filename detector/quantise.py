@@ -23,8 +23,9 @@ from ..runtime.sparse import PillarGrid
 from ..runtime.threads import thread_budget
 from .architecture import INPUT, Architecture, Layer
 from .checkpoints import TWIN_SUFFIX, Calibration, Checkpoint
+from .density import measure_density
 from .encoder import EncoderWeights, encode
-from .ground import estimate_ground
+from .ground import estimate_ground, split_columns
 from .network import LayerWeights, Network, QuantisedLayer
 from .pillars import PillarGeometry, pillarise
 
@@ -150,12 +151,12 @@ def scale_thresholds(architecture: Architecture, steps: Steps) -> Architecture:
 def scale_encoder(encoder: EncoderWeights, steps: Step) -> tuple[EncoderWeights, float]:
     """Return an encoder whose channels share one step, and that step: each channel multiplied by what it lacks.
 
-    As the factors are above 0, they pass through the maximum and the ReLU.
+    As the factors are above 0, they pass through the maximum and the ReLU. Gates are factors too, and stay as they are.
     """
     step = float(np.float32(np.max(steps)))
     factor = np.broadcast_to(step / np.asarray(steps), encoder.bias.shape).astype(np.float32)
-    scaled = EncoderWeights(
-        encoder.point, encoder.scale * factor, encoder.pillar * factor, encoder.bias * factor
+    scaled = replace(
+        encoder, scale=encoder.scale * factor, pillar=encoder.pillar * factor, bias=encoder.bias * factor
     )
     return scaled, step
 
@@ -186,8 +187,10 @@ def encode_points(
     if rows.ndim != 2 or rows.shape[1] < 3:
         raise UsageError(f"points must have shape (N, >=3), got {rows.shape}")
     cloud = np.ascontiguousarray(rows[:, :3], dtype=np.float32)
-    pillars = pillarise(cloud, estimate_ground(cloud), geometry)
-    return PillarGrid.from_coords(pillars.coords, encode(pillars, encoder), pillars.shape)
+    ground = estimate_ground(cloud)
+    pillars = pillarise(cloud, ground, geometry)
+    density = measure_density(split_columns(cloud), ground, pillars, geometry) if encoder.gates else None
+    return PillarGrid.from_coords(pillars.coords, encode(pillars, encoder, density), pillars.shape)
 
 
 class _Ranges:
