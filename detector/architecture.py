@@ -161,7 +161,8 @@ def _check_layer(layer: Layer, channels: dict[str, int]) -> None:
 def _check_pruning(layer: Layer) -> None:
     if layer.keep is not None and not 0 < layer.keep < math.inf:
         raise ConfigError(f"layer '{layer.name}': keep must be above 0, got {layer.keep}")
-    if layer.threshold is not None and not 0 <= layer.threshold < math.inf:
+    least = -math.inf if layer.importance == "learned" else 0  # only a learned sum can be negative
+    if layer.threshold is not None and not (math.isfinite(layer.threshold) and layer.threshold >= least):
         raise ConfigError(f"layer '{layer.name}': threshold must be 0 or more, got {layer.threshold}")
     if layer.keep is not None and layer.threshold is not None:
         raise ConfigError(f"layer '{layer.name}': give keep or threshold, not both")
@@ -229,7 +230,9 @@ class Sparsity:
         if self.variant not in VARIANTS:
             raise ConfigError(f"variant: expected one of {', '.join(VARIANTS)}, got '{self.variant}'")
         if self.importance not in IMPORTANCES:
-            raise ConfigError(f"importance: expected one of {', '.join(IMPORTANCES)}, got '{self.importance}'")
+            raise ConfigError(
+                f"importance: expected one of {', '.join(IMPORTANCES)}, got '{self.importance}'"
+            )
         if len(self.keep) != (BLOCKS if self.variant == "pruned" else 0):
             raise ConfigError(
                 f"keep: the variant 'pruned' needs a share for each of the {BLOCKS} blocks, others none; "
@@ -250,7 +253,7 @@ def build_architecture(widths: Widths, classes: int, sparsity: Sparsity = Sparsi
     source, width = INPUT, widths.encoder
     for block, channels, depth in zip((1, 2, 3), widths.blocks, widths.depths, strict=True):
         if block > 1:
-            layers.append(Layer(f"block{block}.0", "strided", (source,), width, channels, stride=2))
+            layers.append(_shape_layer(f"block{block}.0", source, width, channels, (block, 0), widths, sparsity))
             source, width = layers[-1].name, channels
         for index in range(1, depth + 1):
             name = f"block{block}.{index - (block == 1)}"
@@ -273,11 +276,14 @@ def _shape_layer(
     widths: Widths,
     sparsity: Sparsity,
 ) -> Layer:
-    """Return the layer at `place`, (block, number within it from 1 on), that is not strided."""
+    """Return the layer at `place`: block, and number within it; 0 is the strided one."""
     block, index = place
-    if sparsity.variant == "mixed":
-        kind: Kind = "dilating" if block == 3 and index <= widths.dilating else "submanifold"
+    if index == 0:
+        kind: Kind = "strided"
+    elif sparsity.variant == "mixed":
+        kind = "dilating" if block == 3 and index <= widths.dilating else "submanifold"
     else:
         kind = "submanifold" if sparsity.variant == "submanifold" else "dilating"
     keep = sparsity.keep[block - 1] if sparsity.variant == "pruned" else None
-    return Layer(name, kind, (source,), width, channels, keep=keep, importance=sparsity.importance)
+    stride = 2 if index == 0 else 1
+    return Layer(name, kind, (source,), width, channels, 3, stride, True, keep, None, sparsity.importance)

@@ -83,6 +83,14 @@ def _name_tensors(checkpoint: Checkpoint) -> Iterator[tuple[str, NDArray[Any]]]:
         else:
             yield f"{layer.name}.weight", _contiguous(part.weight, np.float32)
             yield f"{layer.name}.bias", _contiguous(part.bias, np.float32)
+        if (
+            _learns_importance(layer) and part.importance is not None
+        ):  # a missing one is told when it is loaded
+            yield f"{layer.name}.importance", _contiguous(part.importance, np.float32)
+
+
+def _learns_importance(layer: Layer) -> bool:
+    return layer.pruned and layer.importance == "learned"
 
 
 def _contiguous(values: NDArray[Any], kind: type[np.generic]) -> NDArray[Any]:
@@ -204,7 +212,14 @@ def _take_float(tensors: _Tensors, layer: Layer) -> LayerWeights:
     return LayerWeights(
         tensors.take(f"{layer.name}.weight", _weight_shape(layer)),
         tensors.take(f"{layer.name}.bias", (layer.out_channels,)),
+        _take_importance(tensors, layer),
     )
+
+
+def _take_importance(tensors: _Tensors, layer: Layer) -> NDArray[np.float32] | None:
+    if not _learns_importance(layer):
+        return None
+    return tensors.take(f"{layer.name}.importance", (layer.out_channels,))
 
 
 def _take_integer(tensors: _Tensors, layer: Layer) -> QuantisedLayer:
@@ -213,6 +228,7 @@ def _take_integer(tensors: _Tensors, layer: Layer) -> QuantisedLayer:
         tensors.take(f"{layer.name}.weight", _weight_shape(layer), np.int8),
         tensors.take(f"{layer.name}.bias", (layer.out_channels,), np.int32),
         tensors.take_positive(f"{layer.name}.scale", (layer.out_channels,)),
+        _take_importance(tensors, layer),
     )
     if largest_sum(part.weight, part.bias) > LARGEST_INT32:
         raise ModelError(f"layer '{layer.name}': its sums can leave int32; quantise the model again")

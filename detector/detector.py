@@ -32,6 +32,7 @@ from .decoding import decode
 from .detections import Detections
 from .encoder import encode, encode_u8
 from .ground import estimate_ground, split_columns
+from .keeping import Keep, Shares, check_keep, report_keep, set_keep
 from .network import Network
 from .pillars import Pillars, pillarise
 
@@ -57,14 +58,22 @@ class Detector:
     Args:
         checkpoint: manifest and weights.
         threads: Numba threads per call; None for all available.
+        keep: as of `load`.
     """
 
-    def __init__(self, checkpoint: Checkpoint, *, threads: int | None = None) -> None:
-        self.manifest: Manifest = check_instance("checkpoint", checkpoint, Checkpoint).manifest
+    def __init__(
+        self, checkpoint: Checkpoint, *, threads: int | None = None, keep: Keep | None = None
+    ) -> None:
+        own = check_instance("checkpoint", checkpoint, Checkpoint).manifest
+        self.manifest: Manifest = own
+        self._keep = report_keep(own.architecture)
+        if keep is not None:
+            self.manifest = replace(own, architecture=set_keep(own.architecture, keep))
+            self._keep = check_keep(keep, len(self._keep))
         self.threads = resolve_threads(threads)
         keep_heap_steady()
         self._encoder, self._encoder_step = checkpoint.encoder, checkpoint.encoder_step
-        self._network = Network(checkpoint.manifest.architecture, checkpoint.layers)
+        self._network = Network(self.manifest.architecture, checkpoint.layers)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -80,6 +89,14 @@ class Detector:
     def default_score(self) -> float:
         """Score below which detections are left out by default."""
         return self.manifest.score
+
+    @property
+    def keep(self) -> Shares:
+        """Shares of pillars in use, one for each pruned block: `Layer.keep`, or math.inf where nothing is pruned.
+
+        None stands for a block whose layers differ, or have thresholds in the place of shares.
+        """
+        return self._keep
 
     def detect(
         self, points: NDArray[np.floating], *, score: float | None = None, ground: float | None = None
@@ -182,7 +199,11 @@ def _check_points(points: NDArray[np.floating]) -> NDArray[np.float32]:
 
 
 def load(
-    name_or_path: str | Path = "default", *, precision: str | None = None, threads: int | None = None
+    name_or_path: str | Path = "default",
+    *,
+    precision: str | None = None,
+    threads: int | None = None,
+    keep: Keep | None = None,
 ) -> Detector:
     """Load a detector.
 
@@ -194,18 +215,22 @@ def load(
             itself needs none); None: int8 where this processor has the instructions for it and there is a twin,
             else the model as it is.
         threads: Numba threads per call; None for all available.
+        keep: of a model with vector pruning: trades accuracy for speed. The share of pillars that stay behind the
+            layers of every pruned block, or a tuple with one for each block; less is faster, math.inf prunes nothing.
+            None takes the model's own shares or thresholds.
 
     Raises:
         ModelError: no such model, a damaged one (or a damaged twin, unless `precision` is "fp32"), or one that there is
             not in this precision.
-        UsageError: an unknown precision or thread count, or what is neither a name nor a path.
+        UsageError: an unknown precision or thread count, what is neither a name nor a path, or a `keep` that is not
+            above 0, not one for each pruned block, or given for a model without vector pruning.
     """
     if precision is not None:
         check_choice("precision", precision, PRECISIONS)
     folder = _choose_folder(find_model(name_or_path), precision)
     checkpoint = load_checkpoint(folder)
     compile_ahead(folder, checkpoint.manifest)
-    return Detector(checkpoint, threads=threads)
+    return Detector(checkpoint, threads=threads, keep=keep)
 
 
 def _choose_folder(folder: Path, precision: str | None) -> Path:

@@ -24,7 +24,7 @@ from ..runtime.sparse import (
     prepare_integer,
 )
 from .architecture import INPUT, Architecture, Layer
-from .pruning import count_kept, prune
+from .pruning import count_kept, prune, prune_below
 
 
 class Recorder(Protocol):
@@ -55,10 +55,17 @@ class RuleCache:
 
 @dataclass(frozen=True)
 class LayerWeights:
-    """Weights of one layer with batch norm folded in: (Cout, Cin, k, k) and (Cout,) float32."""
+    """Weights of one layer with batch norm folded in.
+
+    Attributes:
+        weight, bias: (Cout, Cin, k, k) and (Cout,) float32.
+        importance: (Cout,) float32 weights of the output's channels in the importance of a pillar, where vector pruning
+            with a learned importance follows; else None.
+    """
 
     weight: NDArray[np.float32]
     bias: NDArray[np.float32]
+    importance: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
@@ -70,11 +77,13 @@ class QuantisedLayer:
         bias: (Cout,) int32, in the units of the accumulators.
         scale: (Cout,) float32, from accumulators to the steps of the layer's output (with ReLU), or to its
             values (without, as in the head).
+        importance: as of `LayerWeights`.
     """
 
     weight: NDArray[np.int8]
     bias: NDArray[np.int32]
     scale: NDArray[np.float32]
+    importance: NDArray[np.float32] | None = None
 
 
 class Network:
@@ -103,6 +112,7 @@ class Network:
             inputs = tuple(channels[name] for name in layer.inputs)
             operations.append(_prepare(layer, part, inputs if _reads_apart(layer) else (sum(inputs),)))
         self._operations = tuple(operations)
+        self._importances = tuple(map(_weigh_channels, architecture.layers, parts))
         self._integer = any(isinstance(part, QuantisedLayer) for part in parts)
 
     def run(self, grid: PillarGrid, recorder: Recorder | None = None) -> PillarGrid:
@@ -136,16 +146,19 @@ class Network:
                 f"the network takes {wanted[0]} channels of {wanted[1]}, got {grid.channels} of {grid.features.dtype}"
             )
         known = {INPUT: grid}
-        entered = {INPUT: len(grid)}  # active outputs of the strided layer before, by layer
+        entered = {INPUT: len(grid)}  # pillars that entered the block of each layer
         rules = RuleCache()
-        for layer, operation in zip(self.architecture.layers, self._operations, strict=True):
+        layers = zip(self.architecture.layers, self._operations, self._importances, strict=True)
+        for layer, operation, importance in layers:
             inputs = tuple(known[name] for name in layer.inputs)
             read = inputs if _reads_apart(layer) else (concatenate(inputs),)
             rulebook = rules.find(read, layer)
             output = convolve_grid(read, rulebook, operation)
             entered[layer.name] = len(output) if layer.kind == "strided" else entered[layer.inputs[0]]
             if layer.keep is not None:
-                output = prune(output, count_kept(layer.keep, entered[layer.name]))
+                output = prune(output, count_kept(layer.keep, entered[layer.name]), importance)
+            elif layer.threshold is not None:
+                output = prune_below(output, layer.threshold, importance)
             known[layer.name] = output
             yield layer, inputs, rulebook, output
 
@@ -160,6 +173,13 @@ def _prepare(layer: Layer, part: LayerWeights | QuantisedLayer, in_channels: tup
     if isinstance(part, LayerWeights):
         return prepare_float(weight, part.bias, relu=layer.relu)
     return prepare_integer(weight, part.bias, part.scale, requantise=layer.relu)
+
+
+def _weigh_channels(layer: Layer, part: LayerWeights | QuantisedLayer) -> NDArray[np.float32] | None:
+    """Return (Cout,) what `prune` weighs the channels behind a layer with, or None."""
+    if layer.importance == "l1":
+        return np.ones(layer.out_channels, np.float32)
+    return part.importance if layer.importance == "learned" else None
 
 
 def _check_weights(layer: Layer, part: LayerWeights | QuantisedLayer) -> None:
@@ -179,8 +199,22 @@ def _check_weights(layer: Layer, part: LayerWeights | QuantisedLayer) -> None:
         numbers: tuple[NDArray[np.float32], ...] = (part.scale,)
     else:
         numbers = (part.weight, part.bias)
+    if layer.pruned and layer.importance == "learned":
+        numbers += (_check_importance(layer, part),)
     if not all(np.isfinite(values).all() for values in numbers):
         raise ModelError(
-            f"layer '{layer.name}': weight, bias or scale holds NaN or infinity; "
+            f"layer '{layer.name}': weight, bias, scale or importance holds NaN or infinity; "
             "the model is damaged, or its training diverged"
         )
+
+
+def _check_importance(layer: Layer, part: LayerWeights | QuantisedLayer) -> NDArray[np.float32]:
+    """Return the learned importance of a layer that needs it."""
+    found = part.importance
+    if found is None or found.shape != (layer.out_channels,) or found.dtype != np.float32:
+        has = "none" if found is None else f"{found.dtype} {found.shape}"
+        raise ModelError(
+            f"layer '{layer.name}': pruning by a learned importance needs float32 weights of its "
+            f"{layer.out_channels} channels, got {has}; the model folder is damaged or of another version"
+        )
+    return found

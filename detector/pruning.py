@@ -1,8 +1,9 @@
-"""pruning.py: vector pruning: the pillars with the largest channel vectors stay, the others are dropped."""
+"""pruning.py: vector pruning: the pillars whose channel vectors matter stay, the others are dropped."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,11 +12,13 @@ from ..runtime.errors import UsageError
 from ..runtime.jit import kernel, parallel_kernel, prange
 from ..runtime.sparse import PillarGrid
 
+Sums = NDArray[np.uint32] | NDArray[np.float64]
 Keys = NDArray[np.uint32] | NDArray[np.uint64]
 
 _DIGIT_BITS = 10  # of the radix selection, which begins at the highest bit that any key has
 _PILLARS_PER_TASK = 256  # that one parallel iteration measures; large enough to hide its start-up
-_LANES = 8  # sums of squares kept apart, so that the additions run beside each other
+_SIGN = np.int64(-(2**63))  # the bit of a float's sign
+_LANES = 8  # sums kept apart, so that the additions run beside each other
 
 
 def count_kept(keep: float, active: int) -> int:
@@ -23,16 +26,16 @@ def count_kept(keep: float, active: int) -> int:
     return math.ceil(round(keep * active, 6))
 
 
-def prune(grid: PillarGrid, count: int) -> PillarGrid:
-    """Keep the `count` pillars with the largest L2 norm, in row-major order.
+def prune(grid: PillarGrid, count: int, weights: NDArray[np.float32] | None = None) -> PillarGrid:
+    """Keep the `count` most important pillars, in row-major order.
 
-    Of pillars with the same norm the first in row-major order stay. A norm that is NaN counts as the largest, so
-    that pruning hides no fault. The result does not depend on the number of threads: sums of squares are exact for
-    uint8, and added in one fixed order in float64 otherwise.
+    Of pillars of the same importance the first in row-major order stay. One that is NaN counts as the largest, so
+    that pruning hides no fault. The result does not depend on the number of threads, see `measure_importance`.
 
     Args:
         grid: features (P, C) of any dtype that a grid has.
         count: K; from P on, the grid itself is returned.
+        weights: of the channels, as in `measure_importance`.
 
     Returns:
         min(K, P) pillars with their features unchanged.
@@ -46,13 +49,70 @@ def prune(grid: PillarGrid, count: int) -> PillarGrid:
         raise UsageError(f"count must be 0 or more pillars, got {count}")
     if count >= len(grid):
         return grid
-    keys: Keys
-    if grid.features.dtype == np.uint8:
-        keys = _sum_squares_u8(grid.features)
-    else:  # the bits of floats that are not negative order as the floats do
-        keys = _sum_squares(grid.features).view(np.uint64)
-    row_ptr, ranks = _select_largest(keys, grid.row_ptr, count)
+    keys = _order(_sum_channels(grid.features, weights))
+    return _take(grid, *_select_largest(keys, grid.row_ptr, count))
+
+
+def prune_below(grid: PillarGrid, threshold: float, weights: NDArray[np.float32] | None = None) -> PillarGrid:
+    """Keep the pillars whose importance is `threshold` or more, in row-major order; nothing is sorted.
+
+    An importance that is NaN stays, so that pruning hides no fault. Where all stay, the grid itself is returned.
+
+    Args:
+        grid: features (P, C) of any dtype that a grid has.
+        threshold: in the units of the features.
+        weights: of the channels, as in `measure_importance`.
+
+    Raises:
+        UsageError: `threshold` is NaN.
+    """
+    if math.isnan(threshold):
+        raise UsageError("threshold must be a number, got nan")
+    level = max(threshold, 0.0) ** 2 if weights is None else threshold
+    sums = _sum_channels(grid.features, weights)
+    row_ptr, ranks = _select_above(sums, grid.row_ptr, float(level))
+    return grid if ranks.size == len(grid) else _take(grid, row_ptr, ranks)
+
+
+def measure_importance(grid: PillarGrid, weights: NDArray[np.float32] | None = None) -> NDArray[np.float64]:
+    """Return (P,) how much each pillar matters.
+
+    Sums are exact for uint8 without weights or with whole ones, and added in one fixed order in float64 otherwise.
+
+    Args:
+        grid: features (P, C).
+        weights: (C,) of the channels, whose weighted sum is the importance; ones give the L1 norm of features that are
+            not negative, as behind ReLU. None takes the L2 norm.
+    """
+    sums = _sum_channels(grid.features, weights)
+    return np.sqrt(sums.astype(np.float64)) if weights is None else sums.astype(np.float64)
+
+
+def _take(grid: PillarGrid, row_ptr: NDArray[np.int32], ranks: NDArray[np.int64]) -> PillarGrid:
     return PillarGrid.assemble(row_ptr, grid.cols.take(ranks), grid.features.take(ranks, axis=0), grid.shape)
+
+
+def _sum_channels(features: NDArray[Any], weights: NDArray[np.float32] | None) -> Sums:
+    """Return (P,) the squares of the L2 norms, or the weighted sums."""
+    sums: Sums
+    if weights is not None:
+        sums = _sum_weighted(features, weights)
+    elif features.dtype == np.uint8:
+        sums = _sum_squares_u8(features)
+    else:
+        sums = _sum_squares(features)
+    return sums
+
+
+def _order(sums: Sums) -> Keys:
+    """Return unsigned numbers that are ordered as the sums are, NaN above all.
+
+    The bits of floats order as these do where they are not negative, and the other way round where they are.
+    """
+    if sums.dtype == np.uint32:
+        return sums.view(np.uint32)
+    bits = sums.view(np.int64)
+    return (bits ^ ((bits >> 63) | _SIGN)).view(np.uint64)
 
 
 @parallel_kernel
@@ -77,6 +137,28 @@ def _sum_squares(features: NDArray[np.float32]) -> NDArray[np.float64]:
                 total += sums[lane]
             norms[p] = np.nan if np.isnan(total) else total
     return norms
+
+
+@parallel_kernel
+def _sum_weighted(features: NDArray[np.float32], weights: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return (P) float64 sums of features times weights; any NaN becomes the one with the plain bits, -0 becomes 0."""
+    pillars, channels = features.shape
+    totals = np.empty(pillars, np.float64)
+    whole = channels - channels % _LANES
+    for task in prange((pillars + _PILLARS_PER_TASK - 1) // _PILLARS_PER_TASK):
+        sums = np.empty(_LANES, np.float64)
+        for p in range(task * _PILLARS_PER_TASK, min(pillars, (task + 1) * _PILLARS_PER_TASK)):
+            sums[:] = 0.0
+            for first in range(0, whole, _LANES):
+                for lane in range(_LANES):
+                    sums[lane] += np.float64(features[p, first + lane]) * np.float64(weights[first + lane])
+            total = np.float64(0.0)
+            for channel in range(whole, channels):
+                total += np.float64(features[p, channel]) * np.float64(weights[channel])
+            for lane in range(_LANES):
+                total += sums[lane]
+            totals[p] = np.nan if np.isnan(total) else total
+    return totals
 
 
 @parallel_kernel
@@ -111,6 +193,22 @@ def _select_largest(
             n += equal or keys[rank] > threshold
         kept_ptr[row + 1] = n
     return kept_ptr, ranks[:count]
+
+
+@kernel
+def _select_above(
+    sums: Sums, row_ptr: NDArray[np.int32], level: float
+) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Return row_ptr and the ascending ranks of the sums that are not below `level`."""
+    kept_ptr = np.zeros(row_ptr.size, np.int32)
+    ranks = np.empty(sums.size + 1, np.int64)
+    n = 0
+    for row in range(row_ptr.size - 1):
+        for rank in range(row_ptr[row], row_ptr[row + 1]):
+            ranks[n] = rank  # as in _select_largest
+            n += not np.float64(sums[rank]) < level
+        kept_ptr[row + 1] = n
+    return kept_ptr, ranks[:n]
 
 
 @kernel

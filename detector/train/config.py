@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
 
 from ...runtime.errors import ConfigError
-from ..architecture import Widths, build_architecture
+from ..architecture import Architecture, Sparsity, Widths, build_architecture
 from ..pillars import PillarGeometry
 from ..simulate.sensors import SENSORS
 from .augment import Augmentation
@@ -88,6 +88,8 @@ class Schedule:
         checkpoint_every: steps between checkpoints.
         validate_every: steps between validations on synthetic scenes; 0 for none.
         start_from: checkpoint of another run; empty for none.
+        lasso: weight of the group lasso: the mean norm of the pillars in front of each pruning.
+        opening: part of the run in which pruning closes, from OPEN times the shares down to the shares.
     """
 
     samples: int = 40_000
@@ -101,13 +103,15 @@ class Schedule:
     checkpoint_every: int = 250
     validate_every: int = 1000
     start_from: str = ""
+    lasso: float = 0.01
+    opening: float = 0.4
 
     def __post_init__(self) -> None:
         for name in ("samples", "batch", "checkpoint_every"):
             demand(f"schedule.{name}", getattr(self, name), 1)
-        for name in ("learning_rate", "weight_decay", "clip", "validate_every"):
+        for name in ("learning_rate", "weight_decay", "clip", "validate_every", "lasso"):
             demand(f"schedule.{name}", getattr(self, name), 0)
-        for name in ("warm_up", "frozen_norm", "average"):
+        for name in ("warm_up", "frozen_norm", "average", "opening"):
             demand(f"schedule.{name}", getattr(self, name), 0, 1)
 
     @property
@@ -135,6 +139,7 @@ class TrainingConfig:
         tuple[float, float], ...
     ] = ()  # one pair per class; empty: `SCORE_EXPONENTS` for all
     widths: Widths = field(default_factory=Widths)
+    sparsity: Sparsity = field(default_factory=Sparsity)
     training_grid: PillarGeometry = _TRAINING_GRID
     detection_grid: PillarGeometry = _DETECTION_GRID
     pool: Pool = field(default_factory=Pool)
@@ -158,9 +163,13 @@ class TrainingConfig:
                 f"training_grid.size is {self.training_grid.size} and detection_grid.size {self.detection_grid.size}: "
                 "a network knows one size of pillars; give both grids the same"
             )
-        architecture = build_architecture(self.widths, len(self.classes))
         for grid in (self.training_grid, self.detection_grid):
-            architecture.check_grid(grid.shape)
+            self.architecture.check_grid(grid.shape)
+
+    @property
+    def architecture(self) -> Architecture:
+        """The network that is trained."""
+        return build_architecture(self.widths, len(self.classes), self.sparsity)
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:
@@ -179,6 +188,10 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
             return float(value)
         except OverflowError:
             raise ConfigError(f"{where}: {value} is too large") from None
+    if get_origin(hint) is Literal:
+        if value in get_args(hint):
+            return value
+        raise ConfigError(f"{where}: expected one of {', '.join(get_args(hint))}, got {value!r}")
     if hint in (int, str) and isinstance(value, hint) and not isinstance(value, bool):
         return value
     raise ConfigError(f"{where}: expected {_EXPECTED[get_origin(hint) or hint]}, got {value!r}")

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from ..architecture import Architecture
 from ..checkpoints import SCORE_EXPONENTS, Checkpoint, Manifest
 from ..encoder import EncoderWeights
+from ..gates import DensityGates
 from ..network import LayerWeights
 from .config import TrainingConfig
-from .network import SparseLayer, SparseNetwork
+from .network import Gates, SparseLayer, SparseNetwork
 
 
 def _fold(norm: nn.BatchNorm1d) -> tuple[Tensor, Tensor]:
@@ -37,8 +38,24 @@ def _fold_layer(layer: SparseLayer, kernel: int) -> LayerWeights:
         scale, bias = _fold(layer.norm)
         weight = weight * scale
     _, width, out = weight.shape
+    learned = layer.importance
     return LayerWeights(
-        _to_numpy(weight.permute(2, 1, 0).reshape(out, width, kernel, kernel)), _to_numpy(bias)
+        _to_numpy(weight.permute(2, 1, 0).reshape(out, width, kernel, kernel)),
+        _to_numpy(bias),
+        None if learned is None else _to_numpy(learned),
+    )
+
+
+def _convert_gates(gates: Gates) -> DensityGates:
+    return DensityGates(
+        _to_numpy(gates.middle),
+        _to_numpy(gates.reach),
+        _to_numpy(gates.hidden.weight.t()),
+        _to_numpy(gates.hidden.bias),
+        _to_numpy(gates.point.weight.t()),
+        _to_numpy(gates.point.bias),
+        _to_numpy(gates.pillar.weight.t()),
+        _to_numpy(gates.pillar.bias),
     )
 
 
@@ -55,6 +72,7 @@ def fold_network(network: SparseNetwork, manifest: Manifest) -> Checkpoint:
         _to_numpy(scale),
         _to_numpy((encoder.pillar.weight * scale[:, None]).t()),
         _to_numpy(shift),
+        None if encoder.gates is None else _convert_gates(encoder.gates),
     )
     return Checkpoint(manifest, weights, layers)
 

@@ -22,19 +22,21 @@ from torch.utils.data import DataLoader, IterableDataset
 from ...runtime.errors import ColonnadeError, ConfigError
 from ...runtime.files import replacing
 from ...runtime.jit import numba
-from ..architecture import Architecture, build_architecture
+from ..architecture import Architecture
 from ..checkpoints import Checkpoint, save_checkpoint
 from .config import Pool, TrainingConfig, read_config
 from .curve import Curve
 from .export import describe_model, fold_network
-from .losses import Losses, TargetBatch, compute_losses
+from .losses import Losses, compute_losses
 from .network import Batch, SparseNetwork
-from .pool import check_classes, claim_pool, fill_pool, list_pool, load_real, open_real, stream_scans
-from .samples import stream_batches
+from .pool import check_classes, claim_pool, fill_pool, list_pool, load_pooled, load_real, open_real, stream_scans
+from .samples import Truth, aim_targets, sample_density, stream_batches
 from .validation import Validation, validate
 
 CHECKPOINT, CURVE, MODEL = "checkpoint.pt", "curve.jsonl", "model"
+OPEN = 3.0  # times the shares that pruning keeps at first
 _LOG_EVERY = 50  # steps
+_SCANS_MEASURED = 64  # of the pool, for the clip of the density gates
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class _Fault:
         raise error
 
 
-class _BatchStream(IterableDataset[tuple[Batch, TargetBatch] | _Fault]):
+class _BatchStream(IterableDataset[tuple[Batch, tuple[Truth, ...]] | _Fault]):
     """Batches made in a process of their own, so that training does not wait for augmentation.
 
     Where bad data ends the stream, its last item is the error.
@@ -68,7 +70,7 @@ class _BatchStream(IterableDataset[tuple[Batch, TargetBatch] | _Fault]):
     def __init__(self, config: TrainingConfig, folder: Path, architecture: Architecture, first: int) -> None:
         self._config, self._folder, self._architecture, self._first = config, folder, architecture, first
 
-    def __iter__(self) -> Iterator[tuple[Batch, TargetBatch] | _Fault]:
+    def __iter__(self) -> Iterator[tuple[Batch, tuple[Truth, ...]] | _Fault]:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the training process's to answer
         # The thread that sends batches may still hand over a tensor when this process ends; the interpreter would
         # stop it inside C++ code, which aborts. Nothing is left to do here, so the interpreter is not wound down.
@@ -80,7 +82,7 @@ class _BatchStream(IterableDataset[tuple[Batch, TargetBatch] | _Fault]):
         except ColonnadeError as error:
             yield _Fault(type(error), str(error))
 
-    def _stream(self) -> Iterator[tuple[Batch, TargetBatch]]:
+    def _stream(self) -> Iterator[tuple[Batch, tuple[Truth, ...]]]:
         config = self._config
         real = load_real(config.real)
         share = config.real.share if real else 0.0
@@ -90,7 +92,6 @@ class _BatchStream(IterableDataset[tuple[Batch, TargetBatch] | _Fault]):
             scans,
             self._architecture,
             config.training_grid,
-            config.classes,
             config.augmentation,
             config.schedule.batch,
         )
@@ -102,7 +103,7 @@ class _Run:
     def __init__(self, config: TrainingConfig, folder: Path) -> None:
         self.config, self.folder = config, folder
         torch.manual_seed(config.seed)
-        self.architecture = build_architecture(config.widths, len(config.classes))
+        self.architecture = config.architecture
         self.network = SparseNetwork(self.architecture)
         head = self.network.layers[-1].bias
         assert isinstance(head, nn.Parameter)
@@ -137,14 +138,25 @@ class _Run:
         """Load a checkpoint; not `whole`: take the averaged weights only, as the start of another run."""
         try:
             state: dict[str, Any] = torch.load(path, weights_only=True)
-            self.average.load_state_dict(state["average"])
-            self.network.load_state_dict(state["network" if whole else "average"])
+            for network, name in ((self.average, "average"), (self.network, "network" if whole else "average")):
+                _load_state(network, state[name], whole=whole)
             if whole:
                 self.optimiser.load_state_dict(state["optimiser"])
                 self.step, self.seconds = int(state["step"]), float(state["seconds"])
                 self._saved, self.curve = self.step, Curve(self.folder / CURVE, self.step)
         except (OSError, KeyError, RuntimeError, ValueError, EOFError, UnpicklingError) as error:
             raise ConfigError(f"{path}: not a checkpoint of this network; remove it to start anew") from error
+
+    def fit_gates(self, pool: Path) -> None:
+        """Set the clip of the density gates from the first scans of the pool, unless they have one already."""
+        gates = self.network.encoder.gates
+        if gates is None or not bool(torch.isnan(gates.middle).any()):
+            return
+        scans = map(load_pooled, list_pool(pool)[:_SCANS_MEASURED])
+        density = sample_density(scans, self.config.training_grid)
+        for network in (self.network, self.average):
+            assert network.encoder.gates is not None
+            network.encoder.gates.fit(density)
 
     def set_learning_rate(self) -> float:
         schedule, done = self.config.schedule, self.step / self.steps
@@ -157,17 +169,26 @@ class _Run:
             group["lr"] = rate
         return rate
 
-    def take_step(self, batch: Batch, target: TargetBatch) -> Losses:
+    def open_pruning(self) -> None:
+        """Set the factor of the shares that pruning keeps: it falls from OPEN to 1 along a line."""
+        length = self.config.schedule.opening * self.steps
+        left = max(0.0, 1.0 - self.step / length) if length else 0.0
+        self.network.opening = 1.0 + (OPEN - 1.0) * left
+
+    def take_step(self, batch: Batch, truths: tuple[Truth, ...]) -> Losses:
         self.network.train()
+        self.open_pruning()
         if self.step >= (1 - self.config.schedule.frozen_norm) * self.steps:
             # Batch statistics of mixed sensors bias the boxes; the last part trains with those used at inference.
             for module in self.network.modules():
                 if isinstance(module, nn.BatchNorm1d):
                     module.eval()
-        cell = self.config.training_grid.size * self.architecture.output_stride
-        losses = compute_losses(self.network(batch), target, cell)
+        grid, cell = self.config.training_grid, self.config.training_grid.size * self.architecture.output_stride
+        output = self.network(batch)
+        target = aim_targets(truths, output.cells, grid, cell, self.config.classes)
+        losses = compute_losses(output.rows, target, cell)
         self.optimiser.zero_grad()
-        losses.total.backward()  # type: ignore[no-untyped-call]
+        (losses.total + self.config.schedule.lasso * output.lasso).backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), self.config.schedule.clip)
         self.optimiser.step()
         self._update_average()
@@ -187,6 +208,17 @@ class _Run:
 
     def fold(self) -> Checkpoint:
         return fold_network(self.average, describe_model(self.config, self.architecture))
+
+
+def _load_state(network: SparseNetwork, state: dict[str, Any], *, whole: bool) -> None:
+    """Load the state of a network; the start of another run may lack density gates and learned importances.
+
+    Raises:
+        RuntimeError: it is not of this network.
+    """
+    missing, unexpected = network.load_state_dict(state, strict=whole)
+    if unexpected or not all(key.startswith("encoder.gates.") or key.endswith(".importance") for key in missing):
+        raise RuntimeError(f"keys {missing} are missing, {unexpected} not known")
 
 
 def _describe(losses: list[Losses]) -> dict[str, float]:
@@ -231,6 +263,7 @@ def train_model(
         run.restore(Path(config.schedule.start_from), whole=False)
     maker = _start_pool(config, pool, on_scans)
     try:
+        run.fit_gates(pool)
         _train(run, pool, on_progress)
     finally:
         run.save()
@@ -277,9 +310,9 @@ def _train(run: _Run, pool: Path, on_progress: Callable[[Progress], None] | None
     for item in loader:
         if isinstance(item, _Fault):
             item.raise_again()
-        batch, target = item
+        batch, truths = item
         rate = run.set_learning_rate()
-        recent.append(run.take_step(batch, target))
+        recent.append(run.take_step(batch, truths))
         now = time.perf_counter()
         run.seconds, before = run.seconds + now - before, now
         if run.step % _LOG_EVERY == 0 or run.step == run.steps:

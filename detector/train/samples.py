@@ -1,9 +1,9 @@
-"""samples.py: from scans to batches: augmentation, pillars, the rules of every layer, and targets."""
+"""samples.py: from scans to batches: augmentation, pillars, beam density, and what is to be found."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...runtime.sparse import PillarGrid, Rulebook, concatenate
-from ..architecture import INPUT, Architecture
-from ..ground import estimate_ground
-from ..network import RuleCache
+from ...runtime.sparse import PillarGrid
+from ..architecture import Architecture
+from ..density import measure_density
+from ..ground import estimate_ground, split_columns
 from ..pillars import PillarGeometry, Pillars, pillarise
 from .augment import (
     Augmentation,
@@ -28,136 +28,118 @@ from .augment import (
 )
 from .losses import TargetBatch
 from .mixing import mix_scans
-from .network import Batch, LayerTable, round_rows
-from .targets import Targets, build_targets
+from .network import Batch
+from .targets import build_targets
 from .thinning import thin_scan
 
 _PASTED = ("pedestrian", "pedestrian", "cyclist")  # classes that streets show too seldom
 
 
 @dataclass(frozen=True)
-class LayerRules:
-    """The rules of one layer in one sample; `merges` as in LayerTable, with -1 for none."""
+class Truth:
+    """What is to be found in one sample.
 
-    rulebook: Rulebook
-    merges: tuple[NDArray[np.int32], ...]
+    Attributes:
+        boxes: (K, 7) float64, z above the ground.
+        labels: K names.
+        num_points: (K,) points on each object, in the grid.
+    """
+
+    boxes: NDArray[np.float64]
+    labels: tuple[str, ...]
+    num_points: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One training sample."""
+    """One training sample; `density` (P, 4), or (P, 0) for a network without density gates."""
 
     pillars: Pillars
-    rules: tuple[LayerRules, ...]
-    targets: Targets
+    density: NDArray[np.float32]
+    truth: Truth
 
 
-def trace_rules(
-    architecture: Architecture, coords: NDArray[np.int32], shape: tuple[int, int]
-) -> list[LayerRules]:
-    """Return the rules of every layer for the active pillars `coords` (P, 2), row-major."""
-    sites = {INPUT: PillarGrid.from_coords(coords, np.zeros((len(coords), 1), np.float32), shape)}
-    cache = RuleCache()
-    rules = []
-    for layer in architecture.layers:
-        merges: tuple[NDArray[np.int32], ...] = ()
-        grid = sites[layer.inputs[0]]
-        if len(layer.inputs) > 1:
-            # The engine's own concatenation tells where each input's rows go: ranks ride along as a channel.
-            ranked = [
-                sites[name].with_features(np.arange(1, len(sites[name]) + 1, dtype=np.float32)[:, None])
-                for name in layer.inputs
-            ]
-            grid = concatenate(ranked)
-            merges = tuple(grid.features[:, k].astype(np.int32) - 1 for k in range(len(layer.inputs)))
-        book = cache.find(grid, layer)
-        sites[layer.name] = PillarGrid.assemble(
-            book.row_ptr, book.cols, np.zeros((len(book.cols), 1), np.float32), book.shape
-        )
-        rules.append(LayerRules(book, merges))
-    return rules
-
-
-def _coords_of(book: Rulebook) -> NDArray[np.int32]:
-    rows = np.repeat(np.arange(book.shape[0], dtype=np.int32), np.diff(book.row_ptr))
-    return np.stack([rows, book.cols], 1)
-
-
-def build_sample(
-    scan: LabelledScan, architecture: Architecture, geometry: PillarGeometry, classes: tuple[str, ...]
-) -> Sample | None:
-    """Turn a scan into a sample; None when no point falls into the grid."""
+def build_sample(scan: LabelledScan, architecture: Architecture, geometry: PillarGeometry) -> Sample | None:
+    """Turn a scan into a sample; None when hardly a point falls into the grid."""
     ground = estimate_ground(scan.points)
     pillars = pillarise(scan.points, ground, geometry)
     if len(pillars) < 16:
         return None
-    rules = trace_rules(architecture, pillars.coords, pillars.shape)
+    density = np.zeros((len(pillars), 0), np.float32)
+    if architecture.gate_channels:
+        density = measure_density(split_columns(scan.points), ground, pillars, geometry).at_pillars
     boxes = scan.boxes.copy()
     boxes[:, 2] -= ground.at(boxes[:, :2].astype(np.float32))
     inside = scan.owners[pillars.order]
     counts = np.bincount(inside[inside >= 0], minlength=len(boxes))
-    head = rules[-1].rulebook
-    cell = geometry.size * architecture.output_stride
-    targets = build_targets(boxes, scan.labels, counts, _coords_of(head), head.shape, geometry, cell, classes)
-    return Sample(pillars, tuple(rules), targets)
+    return Sample(pillars, density, Truth(boxes, scan.labels, counts))
 
 
-def _collate_layer(parts: Sequence[LayerRules]) -> LayerTable:
-    inputs = np.cumsum([0] + [len(p.rulebook.in_cols) for p in parts])
-    outputs = np.cumsum([0] + [len(p.rulebook.cols) for p in parts])
-    taps = parts[0].rulebook.taps
-    total_in, total_out = int(inputs[-1]), int(outputs[-1])
-    forward = np.full((round_rows(total_out), taps), total_in, np.int32)
-    for p, first_in, first_out in zip(parts, inputs, outputs, strict=False):
-        near = p.rulebook.neighbours
-        forward[first_out : first_out + len(near)] = np.where(near >= 0, near + first_in, total_in)
-    backward = np.full((round_rows(total_in), taps), total_out, np.int32)
-    backward[forward[:total_out], np.arange(taps)] = np.arange(total_out, dtype=np.int32)[:, None]
-    backward[total_in] = total_out  # where the rules of none ended up
-    merges = []
-    for k in range(len(parts[0].merges)):
-        sizes = [int(p.merges[k].max(initial=-1)) + 1 for p in parts]
-        firsts = np.cumsum([0, *sizes])
-        rows = [
-            np.where(p.merges[k] >= 0, p.merges[k] + f, firsts[-1])
-            for p, f in zip(parts, firsts, strict=False)
-        ]
-        merges.append(torch.from_numpy(np.concatenate(rows).astype(np.int32)))
-    return LayerTable(
-        torch.from_numpy(forward), torch.from_numpy(backward), total_in, total_out, tuple(merges)
-    )
+def sample_density(scans: Iterable[LabelledScan], geometry: PillarGeometry) -> Tensor:
+    """Return the beam density (P, SCALES) at the pillars of all scans."""
+    found = []
+    for scan in scans:
+        ground = estimate_ground(scan.points)
+        pillars = pillarise(scan.points, ground, geometry)
+        found.append(measure_density(split_columns(scan.points), ground, pillars, geometry).at_pillars)
+    return torch.from_numpy(np.concatenate(found))
 
 
-def collate_inputs(pillars: Sequence[Pillars], rules: Sequence[Sequence[LayerRules]]) -> Batch:
-    """Join the pillars and rules of several samples."""
-    points = [torch.from_numpy(p.point_features) for p in pillars]
-    features = [torch.from_numpy(p.pillar_features) for p in pillars]
+def place_pillars(pillars: Pillars) -> PillarGrid:
+    """Return the active set of the pillars."""
+    nothing = np.zeros((len(pillars), 1), np.float32)
+    return PillarGrid.assemble(pillars.row_ptr, pillars.cols, nothing, pillars.shape)
+
+
+def collate_samples(samples: Sequence[Sample]) -> tuple[Batch, tuple[Truth, ...]]:
+    """Join samples to a batch."""
+    pillars = [s.pillars for s in samples]
     first = np.cumsum([0] + [len(p.point_features) for p in pillars])
     starts = [p.starts[:-1] + f for p, f in zip(pillars, first, strict=False)] + [first[-1:]]
-    tables = tuple(_collate_layer(layer) for layer in zip(*rules, strict=True))
-    return Batch(
-        torch.cat(points),
-        torch.cat(features),
-        torch.from_numpy(np.concatenate(starts).astype(np.int32)),
-        tables,
-    )
-
-
-def collate_samples(samples: Sequence[Sample]) -> tuple[Batch, TargetBatch]:
-    """Join samples to a batch."""
-    batch = collate_inputs([s.pillars for s in samples], [s.rules for s in samples])
-    active = np.cumsum([0] + [len(s.targets.heatmap) for s in samples])
-    cells = [s.targets.cells + first for s, first in zip(samples, active, strict=False)]
 
     def join(parts: list[NDArray[np.float32]]) -> Tensor:
         return torch.from_numpy(np.concatenate(parts))
 
-    return batch, TargetBatch(
-        join([s.targets.heatmap for s in samples]),
-        join([s.targets.weight for s in samples]),
-        torch.from_numpy(np.concatenate(cells)),
-        join([s.targets.boxes for s in samples]),
-        join([s.targets.share for s in samples]),
+    batch = Batch(
+        join([p.point_features for p in pillars]),
+        join([p.pillar_features for p in pillars]),
+        join([s.density for s in samples]),
+        torch.from_numpy(np.concatenate(starts).astype(np.int32)),
+        tuple(map(place_pillars, pillars)),
+    )
+    return batch, tuple(s.truth for s in samples)
+
+
+def aim_targets(
+    truths: Sequence[Truth],
+    cells: Sequence[PillarGrid],
+    geometry: PillarGeometry,
+    cell: float,
+    classes: tuple[str, ...],
+) -> TargetBatch:
+    """Return what the head should say at its active cells of each sample.
+
+    Args:
+        truths, cells: one of each per sample.
+        geometry: of the pillar grid.
+        cell: side of an output cell [m].
+        classes: names in the order of the heatmaps.
+    """
+    parts = [
+        build_targets(t.boxes, t.labels, t.num_points, grid.coords, grid.shape, geometry, cell, classes)
+        for t, grid in zip(truths, cells, strict=True)
+    ]
+    first = np.cumsum([0] + [len(part.heatmap) for part in parts])
+
+    def join(arrays: list[NDArray[np.float32]]) -> Tensor:
+        return torch.from_numpy(np.concatenate(arrays))
+
+    return TargetBatch(
+        join([part.heatmap for part in parts]),
+        join([part.weight for part in parts]),
+        torch.from_numpy(np.concatenate([part.cells + f for part, f in zip(parts, first, strict=False)])),
+        join([part.boxes for part in parts]),
+        join([part.share for part in parts]),
     )
 
 
@@ -211,15 +193,14 @@ def stream_batches(
     scans: Iterator[tuple[LabelledScan, np.random.Generator]],
     architecture: Architecture,
     geometry: PillarGeometry,
-    classes: tuple[str, ...],
     settings: Augmentation,
     batch_size: int,
-) -> Iterator[tuple[Batch, TargetBatch]]:
+) -> Iterator[tuple[Batch, tuple[Truth, ...]]]:
     """Yield batches for ever, or until the scans end."""
     bank = SnippetBank()
     waiting: list[Sample] = []
     for scan, rng in scans:
-        sample = build_sample(augment_scan(scan, bank, settings, rng), architecture, geometry, classes)
+        sample = build_sample(augment_scan(scan, bank, settings, rng), architecture, geometry)
         if sample is not None:
             waiting.append(sample)
         if len(waiting) == batch_size:

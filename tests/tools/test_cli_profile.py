@@ -157,7 +157,9 @@ def test_recordings_and_traces_that_are_none(colonnade, recording: Path, traced:
     outcome = colonnade("profile", recording, "--model", "standard-nonsense")
     assert (outcome.code, "standard-dilating" in outcome.err) == (2, True)
     outcome = colonnade("profile", recording, "--keep", 1.5)
-    assert (outcome.code, "standard-pruned" in outcome.err) == (2, True)
+    assert (outcome.code, "keep is for models with vector pruning" in outcome.err) == (2, True)
+    outcome = colonnade("profile", recording, "--model", "standard-pruned", "--keep", "1.5,1,1")
+    assert (outcome.code, "one share for all blocks" in outcome.err) == (2, True)
 
 
 def test_corrupt_frames_are_left_out(colonnade, tiny_model: Path, recording: Path) -> None:

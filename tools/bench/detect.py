@@ -14,6 +14,7 @@ from ...detector.architecture import INPUT, Architecture
 from ...detector.detector import Detector, load
 from ...detector.frames import Frame
 from ...detector.ground import estimate_ground
+from ...detector.keeping import Keep
 from ...detector.manifest import PRECISIONS, Precision
 from ...detector.network import RuleCache
 from ...detector.pillars import pillarise
@@ -121,7 +122,10 @@ class DetectReport:
 
 
 def open_detectors(
-    model: str, precision: str | None = None, threads: int | None = None
+    model: str,
+    precision: str | None = None,
+    threads: int | None = None,
+    keep: Keep | None = None,
 ) -> tuple[tuple[Detector, ...], tuple[str, ...]]:
     """Return a detector for each precision and number of threads, and a line for each precision that there is not.
 
@@ -129,10 +133,11 @@ def open_detectors(
         model: an embedded model or a folder, or "standard" or "standard-VARIANT".
         precision: "fp32" or "int8"; None takes all that the model has.
         threads: of a call; None takes one and all available.
+        keep: shares of a model with vector pruning, as of `detector.load`; None takes its own.
 
     Raises:
         ModelError: no such model, or none in the precision that was asked for.
-        UsageError: an unknown precision, variant or thread count.
+        UsageError: an unknown precision, variant or thread count, or a `keep` that does not fit.
     """
     counts = (1, available_threads()) if threads is None else (threads,)
     detectors: list[Detector] = []
@@ -140,7 +145,7 @@ def open_detectors(
     first_error = None
     for wanted in PRECISIONS if precision is None else (precision,):
         try:
-            detectors += [_open_detector(model, wanted, count) for count in dict.fromkeys(counts)]
+            detectors += [_open_detector(model, wanted, count, keep) for count in dict.fromkeys(counts)]
         except ModelError as error:
             missing.append(f"{wanted}: {error}")
             first_error = first_error or error
@@ -149,14 +154,14 @@ def open_detectors(
     return tuple(detectors), tuple(missing)
 
 
-def _open_detector(model: str, precision: str, threads: int) -> Detector:
+def _open_detector(model: str, precision: str, threads: int, keep: Keep | None) -> Detector:
     variants = {f"{STANDARD}-{variant}": variant for variant in VARIANTS}
     variants[STANDARD] = "submanifold"
     if model in variants:
         if precision not in PRECISIONS:
             raise UsageError(f"precision must be one of {', '.join(PRECISIONS)}, got '{precision}'")
-        return Detector(standard_checkpoint(variants[model], precision=precision), threads=threads)
-    return load(model, precision=precision, threads=threads)
+        return Detector(standard_checkpoint(variants[model], precision=precision), threads=threads, keep=keep)
+    return load(model, precision=precision, threads=threads, keep=keep)
 
 
 def run_detect_bench(
@@ -271,7 +276,7 @@ class _DetectorClock:
         """Return the median time of rules and plans over the frames [ms]."""
         manifest = self._detector.manifest
         architecture = manifest.architecture
-        if any(layer.keep is not None for layer in architecture.layers):
+        if any(layer.pruned for layer in architecture.layers):
             return None
         rows = (FLOAT_FORM if self._detector.precision == "fp32" else INTEGER_FORM).rows
         times = []

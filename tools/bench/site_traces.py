@@ -8,6 +8,7 @@ import numpy.typing as npt
 from ...detector.architecture import INPUT, Architecture, Layer
 from ...detector.network import RuleCache
 from ...detector.pruning import count_kept
+from ...runtime.errors import UsageError
 from ...runtime.sparse import PillarGrid, Rulebook
 from ...runtime.trace import Trace, TraceRecorder
 
@@ -16,15 +17,24 @@ def trace_sites(name: str, architecture: Architecture, sites: PillarGrid) -> Tra
     """Return what a network would run on a frame, without running it.
 
     Active sets follow from the layers' kinds. Where vector pruning follows a layer, the ceil(keep · N) outputs stay (N:
-    outputs of the block's strided layer) that rank highest by 100 · [was active before] + active neighbours before in
+    pillars that entered the block) that rank highest by 100 · [was active before] + active neighbours before in
     3 × 3, itself included; ties go to the first in row-major order. That stands in for the vectors' norms of a trained
     network, so such a trace has a trained network's counts, not its choice of pillars.
 
     Args:
         name: of the trace.
-        architecture: of the network.
+        architecture: of the network; its pruned layers have shares, as importances to compare with thresholds are
+            not known.
         sites: (P) active pillars of the input, uint8 features with the network's input channels; values do not matter.
+
+    Raises:
+        UsageError: a layer has a threshold.
     """
+    bound = [layer.name for layer in architecture.layers if layer.threshold is not None]
+    if bound:
+        raise UsageError(
+            f"layer '{bound[0]}': what passes its threshold is not known from sites; give it a keep"
+        )
     recorder = TraceRecorder(name)
     rules = RuleCache()
     known = {INPUT: sites}

@@ -59,6 +59,7 @@ def bench_detect(
         int | None,
         typer.Option("--threads", metavar="N", min=1, help="Threads to use; one and all by default."),
     ] = None,
+    keep: options.KeepOption = None,
     format: options.FormatOption = None,
     topic: options.TopicOption = None,
     columns: options.ColumnsOption = None,
@@ -84,7 +85,7 @@ def bench_detect(
         check_report("--json", json, ("recording", "frames_sha256"))
     with open_recording(recording, format=format, topic=topic, columns=columns, limit=limit) as opened:
         frames = list(opened)
-    detectors, missing = open_detectors(model, precision, threads)
+    detectors, missing = open_detectors(model, precision, threads, options.read_keep(keep))
     total = len(detectors) * len(frames) * (rounds + 1)
     with terminal.progress_bar("measuring", total, quiet=quiet) as progress:
         report = run_detect_bench(

@@ -50,6 +50,7 @@ def detect(
     limit: options.LimitOption = None,
     threads: options.ThreadsOption = None,
     precision: options.PrecisionOption = None,
+    keep: options.KeepOption = None,
     ground: Annotated[
         str,
         typer.Option(
@@ -118,7 +119,7 @@ def detect(
         on_corrupt=None if strict else skipped,
     ) as frames:
         info = frames.info
-        detector = load(model, precision=precision, threads=threads)
+        detector = load(model, precision=precision, threads=threads, keep=options.read_keep(keep))
         selection.check(detector.classes)
         level = _parse_ground(ground)
         if not quiet:
@@ -208,6 +209,7 @@ def _drive(run: DetectionRun, folder: Path, show: bool) -> tuple[str, Exception 
 
 def _finish(summary: RunSummary, detector: Detector, folder: Path, movie: Path | None) -> None:
     """Write the summary and print the tables."""
+    from ...detector.keeping import format_keep
     from ...runtime.files import replace_file
     from ..bench.hardware import describe_hardware
     from .earlier_results import SUMMARY
@@ -217,6 +219,7 @@ def _finish(summary: RunSummary, detector: Detector, folder: Path, movie: Path |
         "model": manifest.name,
         "model_sha256": manifest.sha256,
         "precision": detector.precision,
+        "keep": format_keep(detector.keep) or None,
         "threads": detector.threads,
     }
     replace_file(folder / SUMMARY, summary.to_json(**more, hardware=describe_hardware().to_dict()) + "\n")
@@ -249,11 +252,15 @@ def _finish(summary: RunSummary, detector: Detector, folder: Path, movie: Path |
 
 
 def _describe_detector(detector: Detector, selection: Selection) -> str:
+    from ...detector.keeping import format_keep
+
+    kept = f", keep {format_keep(detector.keep)}" if detector.keep else ""
     score = detector.default_score if selection.score is None else selection.score
     classes = ", ".join(selection.classes or detector.classes)
     grid = detector.manifest.geometry
     reach = f"x {grid.x_min:g}..{grid.x_max:g} m, y {grid.y_min:g}..{grid.y_max:g} m"
-    return f"{'model':<10} {detector.manifest.name} ({detector.precision}): {classes}; score >= {score:g}; {reach}"
+    name = f"{detector.manifest.name} ({detector.precision}{kept})"
+    return f"{'model':<10} {name}: {classes}; score >= {score:g}; {reach}"
 
 
 def _split_names(names: str | None) -> tuple[str, ...] | None:
@@ -292,6 +299,7 @@ def _effective_config(
 ) -> dict[str, object]:
     from importlib.metadata import version
 
+    from ...detector.keeping import format_keep
     from ...runtime.file_names import readable_name
 
     return {
@@ -305,6 +313,7 @@ def _effective_config(
         "model": detector.manifest.name,
         "model_sha256": detector.manifest.sha256,
         "precision": detector.precision,
+        "keep": format_keep(detector.keep) or None,
         "score": detector.default_score if selection.score is None else selection.score,
         "classes": list(selection.classes or detector.classes),
         "range": selection.range_m,

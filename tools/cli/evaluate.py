@@ -23,6 +23,7 @@ def evaluate(
     ],
     model: options.ModelOption = "default",
     precision: options.PrecisionOption = None,
+    keep: options.KeepOption = None,
     layout: Annotated[
         str | None,
         typer.Option(
@@ -76,7 +77,7 @@ def evaluate(
 
     if json is not None:
         check_report("--json", json, _KEYS)
-    detector = load(model, precision=precision, threads=threads)
+    detector = load(model, precision=precision, threads=threads, keep=options.read_keep(keep))
     protocol = EvaluationProtocol(excuse_unlabelled=excuse_unlabelled, ignore_twins=ignore_twins)
     drawer = None if pictures is None else ErrorPictures(pictures)  # refuses a folder before the long run
     reports = []
@@ -137,12 +138,14 @@ def _format_json(reports: list[EvaluationReport], detector: Detector) -> str:
     from dataclasses import asdict
 
     from ...detector.evaluate import analyse_errors
+    from ...detector.keeping import format_keep
     from ..bench.hardware import describe_hardware
 
     content = {
         "model": detector.manifest.name,
         "model_sha256": detector.manifest.sha256,
         "precision": detector.precision,
+        "keep": format_keep(detector.keep) or None,
         "threads": detector.threads,
         "hardware": describe_hardware().to_dict(),
         "reports": [

@@ -74,7 +74,33 @@ PrecisionOption = Annotated[
         help="Number format of the network; int8 by default where it is faster and the model has that form.",
     ),
 ]
+KeepOption = Annotated[
+    str | None,
+    typer.Option(
+        "--keep",
+        metavar="SHARES",
+        help="Of a model with vector pruning: share of pillars that stay, for all pruned blocks or one for each, such "
+        "as 0.5 or 1,0.6,0.5; less is faster, inf prunes nothing. The model's own by default.",
+    ),
+]
 ThreadsOption = Annotated[
     int | None, typer.Option("--threads", metavar="N", min=1, help="Threads to use; all by default.")
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No notes and no progress bar.")]
+
+
+def read_keep(text: str | None) -> float | tuple[float, ...] | None:
+    """Return what --keep says: one share, or several separated by commas.
+
+    Raises:
+        UsageError: it holds something else than numbers.
+    """
+    from ...runtime.errors import UsageError
+
+    if text is None:
+        return None
+    try:
+        shares = tuple(map(float, text.split(",")))
+    except ValueError:
+        raise UsageError(f"--keep {text}: give shares above 0 such as 0.5 or 1,0.6,0.5") from None
+    return shares if len(shares) > 1 else shares[0]

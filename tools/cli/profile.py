@@ -35,10 +35,7 @@ def profile(
     frames: Annotated[
         int, typer.Option("--frames", "--limit", metavar="N", min=1, help="Read at most N frames.")
     ] = 20,
-    keep: Annotated[
-        float | None,
-        typer.Option("--keep", metavar="SHARE", help="Share of pillars that standard-pruned keeps; 1."),
-    ] = None,
+    keep: options.KeepOption = None,
     precision: options.PrecisionOption = None,
     save_trace: Annotated[
         Path | None, typer.Option("--save-trace", metavar="FILE", help="Write the traces as JSON lines.")
@@ -86,7 +83,7 @@ def profile(
     specs = _load_designs(on, against or [])
     recorded = RecordingOptions(recording, format, topic, columns, intensity_scale, ros_distro, frames)
     with (
-        open_source(recorded, ModelOptions(model, precision, keep, threads)) as source,
+        open_source(recorded, ModelOptions(model, precision, options.read_keep(keep), threads)) as source,
         deferred_interrupt() as is_interrupted,
         terminal.progress_bar("profiling", source.total, quiet=quiet) as progress,
     ):

@@ -58,7 +58,7 @@ class ModelOptions:
 
     name: str
     precision: str | None = None
-    keep: float | None = None
+    keep: float | tuple[float, ...] | None = None
     threads: int | None = None
 
 

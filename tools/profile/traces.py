@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ...detector.detector import Detector, load
 from ...detector.frames import Frame
+from ...detector.keeping import Keep, format_keep
 from ...detector.standard import VARIANTS, StandardNetwork, Variant, draw_pillars, standard_network
 from ...runtime.errors import UsageError
 from ...runtime.trace import SiteMap, Trace
@@ -57,7 +58,8 @@ class DetectorTracer:
 
     def __init__(self, detector: Detector) -> None:
         self._detector = detector
-        self.name = f"{detector.manifest.name} ({detector.precision})"
+        shares = f" keeping {format_keep(detector.keep)}" if detector.keep else ""
+        self.name = f"{detector.manifest.name}{shares} ({detector.precision})"
 
     def trace(self, points: NDArray[np.floating[Any]]) -> Trace:
         """Return the record of a detection."""
@@ -92,14 +94,15 @@ class StandardTracer:
 
 
 def open_tracer(
-    model: str, *, precision: str | None = None, keep: float | None = None, threads: int | None = None
+    model: str, *, precision: str | None = None, keep: Keep | None = None, threads: int | None = None
 ) -> Tracer:
     """Return what runs a model.
 
     Args:
         model: an embedded model, a model folder, "standard" or "standard-VARIANT".
         precision: "fp32" or "int8"; None takes the detector's choice, and int8 for the standard network.
-        keep: share of the pillars that standard-pruned keeps; None is 1.
+        keep: shares of the pillars that a model with vector pruning keeps, as of `detector.load`; one for
+            standard-pruned, of which None is 1.
         threads: of a run.
 
     Raises:
@@ -111,9 +114,9 @@ def open_tracer(
         raise UsageError(f"--model {model}: the standard networks are {', '.join(variants)}")
     variants[STANDARD] = "submanifold"
     if model not in variants:
-        if keep is not None:
-            raise UsageError(f"--keep is for standard-pruned; leave it out for the model {model}")
-        return DetectorTracer(load(model, precision=precision, threads=threads))
+        return DetectorTracer(load(model, precision=precision, threads=threads, keep=keep))
+    if isinstance(keep, tuple):
+        raise UsageError(f"--keep: {model} takes one share for all blocks, got {format_keep(keep)}")
     wanted = "int8" if precision is None else precision
     network = standard_network(variants[model], wanted, keep, threads=threads)  # type: ignore[arg-type]
     return StandardTracer(network, keep)
