@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from runs import Options, Run, plan_runs, read_options, train_runs
+from runs import Options, Run, Train, main, plan_runs, train_runs
 from scores import FrameSet, Score, hash_model, list_real, list_synthetic, score_models
 from tables import Spread, format_table, save_figure, spread, write_json
 from work import Time, Work, choose_points, count_macs, time_models
 
 from colonnade.detector.checkpoints import load_checkpoint, save_checkpoint
-from colonnade.runtime.errors import ColonnadeError
 
 ARMS = Path(__file__).parent / "pruning"
 BASE = "dilating"
@@ -259,10 +257,13 @@ def choose_sets(options: Options) -> tuple[list[FrameSet], list[FrameSet]]:
     return real + synthetic, judged if len(judged) == len(JUDGED) else synthetic
 
 
-def run_experiment(options: Options) -> str:
-    """Train and measure what is missing, write pruning.json, pruning.md and pruning.png; return the tables."""
+def run_experiment(options: Options, train: Train | None = None) -> str:
+    """Train and measure what is missing, write pruning.json, pruning.md and pruning.png; return the tables.
+
+    `train` is as in `train_runs`.
+    """
     runs = plan_runs(ARMS, options)
-    train_runs(runs, options)
+    train_runs(runs, options, train=train)
     sets, judged = choose_sets(options)
     candidates = list_candidates([run for run in runs if run.finished], judged)
     models, cache = [candidate.model for candidate in candidates], options.output / "scores"
@@ -281,7 +282,4 @@ def run_experiment(options: Options) -> str:
 
 
 if __name__ == "__main__":
-    try:
-        print(run_experiment(read_options(str(__doc__), "runs/pruning")))
-    except ColonnadeError as error:
-        sys.exit(f"pruning.py: {error}")
+    main("pruning", str(__doc__), run_experiment)
