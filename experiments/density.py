@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runs import Options, Run, plan_runs, read_options, train_runs
+from runs import Options, Run, Train, main, plan_runs, train_runs
 from scores import FrameSet, Score, hash_model, list_real, list_synthetic, score_models
 from tables import Spread, format_table, save_figure, spread, write_json
-
-from colonnade.runtime.errors import ColonnadeError
 
 ARMS = Path(__file__).parent / "density"
 BASE = "plain"
@@ -115,10 +112,13 @@ def draw(cells: Sequence[Cell]) -> Any:
     return figure
 
 
-def run_experiment(options: Options) -> str:
-    """Train and score what is missing, write density.json, density.md and density.png; return the table."""
+def run_experiment(options: Options, train: Train | None = None) -> str:
+    """Train and score what is missing, write density.json, density.md and density.png; return the table.
+
+    `train` is as in `train_runs`.
+    """
     runs = plan_runs(ARMS, options)
-    train_runs(runs, options)
+    train_runs(runs, options, train=train)
     finished = [run for run in runs if run.finished]
     sets: list[FrameSet] = list_synthetic(SENSORS, options.frames)
     if not options.quick:
@@ -134,7 +134,4 @@ def run_experiment(options: Options) -> str:
 
 
 if __name__ == "__main__":
-    try:
-        print(run_experiment(read_options(str(__doc__), "runs/density")))
-    except ColonnadeError as error:
-        sys.exit(f"density.py: {error}")
+    main("density", str(__doc__), run_experiment)

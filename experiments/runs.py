@@ -11,13 +11,14 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from threading import Event
+from typing import Any, NoReturn
 
 import yaml
 
 from colonnade.detector.train.config import Pool, read_config
 from colonnade.detector.train.pool import claim_pool, fill_pool, list_pool
-from colonnade.runtime.errors import ConfigError
+from colonnade.runtime.errors import ColonnadeError, ConfigError
 from colonnade.runtime.files import replace_file
 
 _TRAIN = "from colonnade.tools.cli import main; main()"
@@ -83,6 +84,9 @@ class Run:
         return (self.folder / "finished").exists()
 
 
+Train = Callable[[Run], None]
+
+
 def read_options(description: str, output: str, arguments: Sequence[str] | None = None) -> Options:
     """Return the options of an experiment; `arguments` None takes the command line's."""
     parser = argparse.ArgumentParser(description=description)
@@ -119,6 +123,17 @@ def read_options(description: str, output: str, arguments: Sequence[str] | None 
     )
 
 
+def main(name: str, description: str, experiment: Callable[[Options], str]) -> NoReturn:
+    """Run an experiment with the command line's options, print its table and exit."""
+    try:
+        print(experiment(read_options(description, f"runs/{name}")))
+    except ColonnadeError as error:
+        sys.exit(f"{name}: {error}")
+    except KeyboardInterrupt:
+        sys.exit(f"{name}: interrupted; the same command goes on from there")
+    sys.exit()
+
+
 def plan_runs(arms: Path, options: Options) -> tuple[Run, ...]:
     """Return a run for each seed and each YAML file in `arms`, seed by seed.
 
@@ -151,8 +166,7 @@ def train_runs(
     runs: Sequence[Run],
     options: Options,
     *,
-    train: Callable[[Run], None] | None = None,
-    fill: Callable[[Pool, int], None] | None = None,
+    train: Train | None = None,
     report: Callable[[str], None] = print,
 ) -> None:
     """Train what is not trained yet, `options.jobs` at once; runs that were cut go on from their checkpoint.
@@ -160,8 +174,8 @@ def train_runs(
     Args:
         runs: all of the experiment.
         options: which of them to train, and how many at once.
-        train: trains one run or raises; None for `colonnade train` in a process of its own.
-        fill: fills a pool, in so many processes, before the runs that share it start; None for the simulator.
+        train: trains one run or raises; None for `colonnade train` in a process of its own, on a pool that is
+            filled before.
         report: told what goes on, a line each.
 
     Raises:
@@ -172,18 +186,19 @@ def train_runs(
     for run in wanted:
         _claim_folder(run)
     waiting = [run for run in wanted if not run.finished]
-    for pool in dict.fromkeys(read_config(run.config).pool for run in waiting):
-        (fill or fill_in_processes)(pool, options.jobs)
     report(f"{len(wanted) - len(waiting)} of {len(wanted)} runs are there, {len(waiting)} to train")
+    if train is None:
+        for pool in dict.fromkeys(read_config(run.config).pool for run in waiting):
+            fill_in_processes(pool, options.jobs)
+    stop = Event()
     with ThreadPoolExecutor(options.jobs) as workers:
-        futures = {workers.submit(_train_run, run, train or train_in_process): run for run in waiting}
+        futures = {workers.submit(_train_run, run, train or train_in_process, stop): run for run in waiting}
         try:
             for done, future in enumerate(as_completed(futures), 1):
                 future.result()
                 report(f"trained {futures[future].folder.name} ({done} of {len(waiting)})")
-        except BaseException:
-            workers.shutdown(wait=False, cancel_futures=True)
-            raise
+        finally:
+            stop.set()
 
 
 def _claim_folder(run: Run) -> None:
@@ -197,8 +212,15 @@ def _claim_folder(run: Run) -> None:
     read_config(run.config)
 
 
-def _train_run(run: Run, train: Callable[[Run], None]) -> None:
-    train(run)
+def _train_run(run: Run, train: Train, stop: Event) -> None:
+    """Train a run, unless it is told to stop; a failure tells all others that have not begun."""
+    if stop.is_set():
+        return
+    try:
+        train(run)
+    except BaseException:
+        stop.set()
+        raise
     replace_file(run.folder / "finished", "")
 
 

@@ -115,7 +115,9 @@ def score_models(
                 replace_file(path, evaluate_detector(load_detector(model), frames).to_json())
             score = read_score(path, model)
             scores.append(score)
-            report(f"{model.parent.name} on {score.frames}: {score.bev_50:.1f} / {score.bev_70:.1f}")
+            report(
+                f"{model.parent.name}/{model.name} on {score.frames}: {score.bev_50:.1f} / {score.bev_70:.1f}"
+            )
     return tuple(scores)
 
 

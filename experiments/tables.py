@@ -8,8 +8,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
-from statistics import fmean, stdev
 from typing import Any
+
+import numpy as np
 
 from colonnade.runtime.files import replace_file
 
@@ -32,15 +33,21 @@ class Spread:
     values: tuple[float, ...]
 
     def __str__(self) -> str:
+        return self.show(1)
+
+    def show(self, digits: int) -> str:
+        """Return "mean ± deviation" with so many decimals; "-" where there is no mean."""
         if math.isnan(self.mean):
             return "-"
-        return f"{self.mean:.1f}" if math.isnan(self.deviation) else f"{self.mean:.1f} ± {self.deviation:.1f}"
+        mean = f"{self.mean:.{digits}f}"
+        return mean if math.isnan(self.deviation) else f"{mean} ± {self.deviation:.{digits}f}"
 
 
 def spread(values: Sequence[float]) -> Spread:
     """Return mean and spread of one value or more."""
-    deviation = stdev(values) if len(values) > 1 else math.nan
-    return Spread(fmean(values), deviation, min(values), max(values), tuple(values))
+    found = np.asarray(values, np.float64)
+    deviation = float(found.std(ddof=1)) if len(found) > 1 else math.nan
+    return Spread(float(found.mean()), deviation, float(found.min()), float(found.max()), tuple(values))
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -56,12 +56,13 @@ class Augmentation:
     """Probabilities and spans of the augmentations.
 
     Attributes:
-        thin_beams: chance to drop beams (every k-th, or a random subset).
+        thin_beams: chance to drop beams (keep every 2nd or 3rd, or a random subset).
         thin_azimuth: chance to keep only every 2nd or 3rd azimuth step.
         drop_points: chance to drop 0..40 % of the points.
-        sparse_beams: chance to drop beams down to those of a sensor of 32, 16 or 12.
-        resample: chance to thin beams and azimuth steps alike, everywhere, beyond or within a range; not of scans
-            whose beams were made sparse.
+        sparse_beams: chance to drop beams as far as a sensor of 32, 16 or 12 has them; the other thinning of beams
+            and steps is left out then.
+        resample: chance, where that was not done, to thin beams and azimuth steps by one factor, everywhere, beyond or
+            within a range; `thin_beams` and `thin_azimuth` are left out then.
         mix: chance to lay the scan before over this one.
         hide: chance to hide parts of some objects, as a thing near the sensor would.
         crop_view: chance to keep only a forward sector, as in camera-view recordings.

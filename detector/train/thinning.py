@@ -16,7 +16,24 @@ _SHORTEST_STEP = 5e-4  # [rad] between two azimuth steps: 12,566 a turn
 
 
 def thin_scan(scan: LabelledScan, settings: Augmentation, rng: np.random.Generator) -> LabelledScan:
-    """Drop beams, azimuth steps and points, as a sparser or dirtier sensor would."""
+    """Drop beams, azimuth steps and points, as a sparser or dirtier sensor would.
+
+    Of sparse beams, resampling and the milder thinning of beams and steps a scan gets one at most, in this order: two
+    patterns of beams together could leave nothing.
+    """
+    # Chances of 0 draw nothing: seeds of runs that do without give what they always gave.
+    if settings.sparse_beams and rng.random() < settings.sparse_beams:
+        keep = choose_beams(count_beams(scan), rng)[scan.rings]
+    elif settings.resample and rng.random() < settings.resample:
+        keep = resample(scan, rng)
+    else:
+        keep = _thin_mildly(scan, settings, rng)
+    if rng.random() < settings.drop_points:
+        keep &= rng.random(len(scan.points)) < rng.uniform(0.6, 1.0)
+    return scan.keep(keep)
+
+
+def _thin_mildly(scan: LabelledScan, settings: Augmentation, rng: np.random.Generator) -> NDArray[np.bool_]:
     keep = np.ones(len(scan.points), bool)
     if rng.random() < settings.thin_beams:
         beams = count_beams(scan)
@@ -29,14 +46,7 @@ def thin_scan(scan: LabelledScan, settings: Augmentation, rng: np.random.Generat
         step = int(rng.integers(2, 4))
         azimuth = np.arctan2(scan.points[:, 1], scan.points[:, 0])
         keep &= np.floor(azimuth / 0.003).astype(np.int64) % step == 0
-    if rng.random() < settings.drop_points:
-        keep &= rng.random(len(scan.points)) < rng.uniform(0.6, 1.0)
-    # Chances of 0 draw nothing: seeds of runs that do without these give what they always gave.
-    if settings.sparse_beams and rng.random() < settings.sparse_beams:
-        keep &= choose_beams(count_beams(scan), rng)[scan.rings]
-    elif settings.resample and rng.random() < settings.resample:
-        keep &= resample(scan, rng)
-    return scan.keep(keep)
+    return keep
 
 
 def count_beams(scan: LabelledScan) -> int:
@@ -50,23 +60,24 @@ def choose_beams(beams: int, rng: np.random.Generator) -> NDArray[np.bool_]:
     Each as often: every k-th, k up to 5; two to four blocks of neighbours, each with a spacing of its own; a random
     subset of 15 to 60 %. Where beams are few, so are those dropped: about `FEWEST_BEAMS` are left at least.
     """
-    largest = max(1, min(LARGEST_STEP, beams // FEWEST_BEAMS))
+    largest = min(LARGEST_STEP, beams // FEWEST_BEAMS)
     way = rng.integers(3)
-    if way == 2:
-        smallest = min(1.0, max(_SMALLEST_SHARE, FEWEST_BEAMS / beams))
-        share = rng.uniform(smallest, max(smallest, _LARGEST_SHARE))
-        return _draw_subset(beams, share, rng)
+    if way == 2 or largest < 2:
+        return _draw_subset(beams, rng)
     blocks = 1 if way == 0 else int(rng.integers(2, 5))
-    borders = np.sort(rng.integers(0, beams, blocks - 1))
+    steps = rng.integers(1, largest + 1, blocks)
+    steps[rng.integers(blocks)] = rng.integers(2, largest + 1)  # one block at least is thinned
+    borders = np.sort(rng.choice(np.arange(1, beams), blocks - 1, replace=False))
     keep = np.zeros(beams, bool)
-    for block in np.split(np.arange(beams), borders):
-        step = int(rng.integers(min(2, largest) if blocks == 1 else 1, largest + 1))
+    for block, step in zip(np.split(np.arange(beams), borders), steps, strict=True):
         keep[block[int(rng.integers(step)) :: step]] = True
     return keep
 
 
-def _draw_subset(beams: int, share: float, rng: np.random.Generator) -> NDArray[np.bool_]:
-    """Return a mask (B,) with round(share * beams) beams."""
+def _draw_subset(beams: int, rng: np.random.Generator) -> NDArray[np.bool_]:
+    """Return a mask (B,) of a random share of the beams."""
+    smallest = min(1.0, max(_SMALLEST_SHARE, FEWEST_BEAMS / beams))
+    share = rng.uniform(smallest, max(smallest, _LARGEST_SHARE))
     keep = np.zeros(beams, bool)
     keep[rng.permutation(beams)[: round(share * beams)]] = True
     return keep

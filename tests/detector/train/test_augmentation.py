@@ -17,7 +17,6 @@ from colonnade.detector.train.augment import (
     paste_objects,
 )
 from colonnade.detector.train.pool import annotate, label_scan, make_scan
-from colonnade.detector.train.thinning import thin_scan
 
 CLASSES = ("car", "pedestrian", "cyclist")
 
@@ -225,16 +224,6 @@ def test_moving_turns_mirrors_and_scales(scan):
     ratio = np.linalg.norm(moved.boxes[:, :2], axis=1) / np.linalg.norm(scan.boxes[:, :2], axis=1)
     assert np.ptp(ratio) < 1e-6
     assert 0.95 <= ratio[0] <= 1.05
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_thinning_drops_points_only(scan, seed):
-    thin = thin_scan(
-        scan, Augmentation(thin_beams=1.0, thin_azimuth=1.0, drop_points=1.0), np.random.default_rng(seed)
-    )
-    assert 0 < len(thin.points) < 0.7 * len(scan.points)
-    assert len(thin.boxes) == len(scan.boxes)
-    assert (thin.count_points() <= scan.count_points()).all()
 
 
 def test_pasted_objects_stand_free_on_the_ground_with_their_points():
