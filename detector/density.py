@@ -208,8 +208,8 @@ def _look_up(
         pillars.cols,
         pillars.pillar_features,
         ground.heights,
-        _interpolate(g.y_min + (np.arange(rows) + 0.5) * g.size),
-        _interpolate(g.x_min + (np.arange(columns) + 0.5) * g.size),
+        _interpolate(g.y_min, g.size, rows),
+        _interpolate(g.x_min, g.size, columns),
         np.float32(eye),
         squares,
         bins,
@@ -222,9 +222,10 @@ def _look_up(
 
 
 def _interpolate(
-    centres: NDArray[np.float64],
+    low: float, size: float, count: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.float32]]:
-    """Return the centres, and where on the ground map they lie: the cell before, and the share of the one behind."""
+    """Return the centres of a row of pillars, the cells of the ground map before them, and the shares of the next."""
+    centres = low + (np.arange(count, dtype=np.float64) + 0.5) * size
     place = np.clip((centres + HALF) / CELL - 0.5, 0.0, CELLS - 1.0)
     cell = np.minimum(place.astype(np.int32), np.int32(CELLS - 2))
     return centres.astype(np.float32), cell, (place - cell).astype(np.float32)
@@ -338,8 +339,8 @@ def _place_pillars(
         if begin == end:
             continue
         y, i, b = rows[0][row], rows[1][row], rows[2][row]
-        for j in range(CELLS):
-            heights[j] = ground[i, j] * (one - b) + ground[i + 1, j] * b
+        for k in range(CELLS):
+            heights[k] = ground[i, k] * (one - b) + ground[i + 1, k] * b
         for p in range(begin, end):
             column = np.uint32(cols[p])
             x, j, a = columns[0][column], np.uint32(columns[1][column]), columns[2][column]

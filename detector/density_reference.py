@@ -49,7 +49,7 @@ def estimate_rays(columns: NDArray[np.float32], eye: float) -> NDArray[np.float6
     widths = np.diff(np.arctan2(edges, 1 - edges))
     widths = np.concatenate([widths, widths[::-1], widths, widths[::-1]])
     sigmas = np.sin(np.radians(SIGMAS)) * RESOLUTION
-    middles = _FINE * (np.arange(BINS) + 0.5)
+    middles = np.asarray(_FINE * (np.arange(BINS) + 0.5), np.float64)
     sectors = _smooth(counts / widths * RESOLUTION * _FINE, sigmas[0] * _FINE, middles, 13.5)
     full = np.zeros(BINS)
     for b, row in enumerate(sectors):
@@ -63,9 +63,9 @@ def estimate_rays(columns: NDArray[np.float32], eye: float) -> NDArray[np.float6
     at, inside = np.arange(first, last + 1) + 0.5 - first, np.ones(last + 1 - first)
     reach = float(round(3 * sigmas[-1]))
     scales = [full[first : last + 1] / _smooth(inside, sigmas[0], at, reach)]
-    for sigma in np.sqrt(sigmas[1:] ** 2 - sigmas[0] ** 2):
+    for sigma in np.sqrt(sigmas[1:] ** 2 - sigmas[0] ** 2).tolist():
         scales.append(_smooth(scales[0], sigma, at, reach) / _smooth(inside, sigma, at, reach))
-    return np.stack(scales, 1)[np.clip(np.arange(BINS), first, last) - first]
+    return np.asarray(np.stack(scales, 1)[np.clip(np.arange(BINS), first, last) - first])
 
 
 def place_pillars(
@@ -98,7 +98,7 @@ def measure_density(
 
 
 def open_gates(gates: DensityGates, density: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
-    """Twin of gates.open_gates, to the bit: the factors of the points' part and of the pillars', (P, C) each."""
+    """Twin of gates.open_gates: the factors of the points' part and of the pillars', (P, C) each."""
     clipped = np.tanh((density - gates.middle) / gates.reach)
     hidden = np.maximum(_sum_layer(clipped, gates.hidden_weight, gates.hidden_bias), np.float32(0))
     of_points, of_pillars = np.hsplit(hidden, 2)

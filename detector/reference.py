@@ -151,7 +151,7 @@ def _describe_pillars(
 def encode(
     pillars: Pillars, weights: EncoderWeights, density: PillarDensity | None = None
 ) -> NDArray[np.float32]:
-    """Twin of encoder.encode, to the bit: sums from left to right, each step rounded to float32."""
+    """Twin of encoder.encode, without gates to the bit: sums from left to right, each step rounded to float32."""
     x, y, z = (column[:, None] for column in pillars.point_features.T)
     values = x * weights.point[0] + y * weights.point[1] + z * weights.point[2]
     best = np.full((len(pillars), len(weights.bias)), -np.inf, np.float32)
