@@ -21,17 +21,14 @@ from .ground import CELL, CELLS, HALF, GroundMap
 from .pillars import PillarGeometry, Pillars
 
 SCALES = 4
-SIGMAS = (
-    1.0,
-    3.0,
-    5.0,
-    7.0,
-)  # [deg] of the Gaussians: the paper's 10, 30, 50, 70 bins, taken as bins of 0.1 deg
+# [deg] of the Gaussians: the paper's 10, 30, 50, 70 bins, taken as bins of 0.1 deg.
+SIGMAS = (1.0, 3.0, 5.0, 7.0)
 STEEPEST = 0.75  # sine of the highest and lowest elevation that is looked at
 RESOLUTION = 64  # elevation bins per unit of the sine, equal solid angles: 0.9 deg at the horizon
 BINS = round(2 * STEEPEST * RESOLUTION)
 SECTORS = 32  # of the turn
 NEAREST = 2.5  # [m] nearer points do not count: on the carrying car, or seen from beside the origin
+FARTHEST = 1000.0  # [m] farther points are absurd
 LOWEST_EYE = 1.0  # [m] above the ground: an origin below this is no sensor
 USUAL_EYE = 1.8  # [m] above the ground: where the sensor is taken to be instead
 _QUARTER = SECTORS // 4
@@ -42,11 +39,12 @@ _STREAMS = 8  # parts of a frame that are walked in turn: neighbouring points mo
 _REACH = 3  # standard deviations to which a Gaussian goes
 
 _HALF_TAPS = round(_REACH * np.sin(np.radians(SIGMAS[0])) * RESOLUTION * _FINE + 0.5)
-_MARGIN = _HALF_TAPS - 1  # empty counted bins beyond the first and the last
+_MARGIN = _HALF_TAPS - _FINE // 2  # empty counted bins beyond the first and the last
 _COUNTED = _FINE * BINS + 2 * _MARGIN
 _WIDE = round(_REACH * np.sin(np.radians(SIGMAS[-1])) * RESOLUTION)
 
-_NEAREST_SQUARE, _STEEPEST = np.float32(NEAREST * NEAREST), np.float32(STEEPEST)
+_NEAREST_SQUARE, _FARTHEST_SQUARE = np.float32(NEAREST * NEAREST), np.float32(FARTHEST * FARTHEST)
+_STEEPEST = np.float32(STEEPEST)
 _FINE_SCALE, _FINE_SHIFT = np.float32(RESOLUTION * _FINE), np.float32(STEEPEST * RESOLUTION * _FINE + _MARGIN)
 _BIN_SCALE, _BIN_SHIFT = np.float32(RESOLUTION), np.float32(STEEPEST * RESOLUTION)
 
@@ -143,9 +141,9 @@ def estimate_rays(columns: NDArray[np.float32], eye: float) -> NDArray[np.float3
     """Return the rays per steradian by elevation, (BINS, SCALES) float32; bins are even in the sine of the elevation.
 
     Points are counted by elevation and sector, and smoothed along the elevation. Of the sectors with points at an
-    elevation a full one counts, not the mean: sky, returns that are missing, and sides that a recording leaves out do
-    not make a sensor coarser. Wider scales smooth that again; only the elevations between the highest and the lowest
-    seen weigh, and beyond them the values of the last ones hold.
+    elevation a full one counts (the 7/8 quantile), not the mean: sky, returns that are missing, and sides that a
+    recording leaves out do not make a sensor coarser. Wider scales smooth that again; only the elevations between the
+    highest and the lowest seen weigh, and beyond them the values of the last ones hold.
 
     Args:
         columns: (3, N) float32 x, y, z [m]; points that are not finite are ignored.
@@ -173,17 +171,19 @@ def tabulate_rays(elevations: NDArray[np.float64], azimuth_steps: int) -> NDArra
     """Return what `estimate_rays` estimates, of a sensor whose beams are known.
 
     Args:
-        elevations: (B,) of the beams [rad].
+        elevations: (B,) of the beams [rad]; those steeper than STEEPEST do not count.
         azimuth_steps: rays per turn of each beam.
     """
-    place = np.sin(elevations) * RESOLUTION * _FINE + float(_FINE_SHIFT) - 0.5
+    sines = np.sin(elevations)
+    sines = sines[np.abs(sines) < STEEPEST]
+    place = sines * RESOLUTION * _FINE + float(_FINE_SHIFT) - 0.5
     first = np.floor(place).astype(np.int64)
     counted = np.zeros(_COUNTED)
     np.add.at(counted, first, first + 1 - place)
     np.add.at(counted, first + 1, place - first)
     windows = np.lib.stride_tricks.sliding_window_view(counted, len(_NARROW))[::_FINE]
     full = windows @ _NARROW * (azimuth_steps / (2 * np.pi) * RESOLUTION * _FINE)
-    seen = np.unique(((np.sin(elevations) + STEEPEST) * RESOLUTION).astype(np.int64))
+    seen = np.unique(((sines + STEEPEST) * RESOLUTION).astype(np.int64))
     return _widen(full.astype(np.float32), seen)
 
 
@@ -191,7 +191,7 @@ def _widen(full: NDArray[np.float32], seen: NDArray[np.int64]) -> NDArray[np.flo
     """Return (BINS, SCALES) from the first scale (BINS,) and the elevations that are seen."""
     rays = np.zeros((SCALES, BINS), np.float32)
     if len(seen):
-        first, last = max(int(seen[0]) - 1, 0), min(int(seen[-1]) + 1, BINS - 1)
+        first, last = int(seen[0]), int(seen[-1])
         _smooth_elevations(full, first, last, _GAUSSIANS, np.zeros((2, BINS + 2 * _WIDE), np.float32), rays)
         rays[:, :first], rays[:, last + 1 :] = rays[:, first : first + 1], rays[:, last : last + 1]
     return np.ascontiguousarray(rays.T)
@@ -208,8 +208,8 @@ def _look_up(
         pillars.cols,
         pillars.pillar_features,
         ground.heights,
-        _interpolate(g.y_min + (np.arange(rows) + 0.5) * g.size),
-        _interpolate(g.x_min + (np.arange(columns) + 0.5) * g.size),
+        _interpolate(g.y_min, g.size, rows),
+        _interpolate(g.x_min, g.size, columns),
         np.float32(eye),
         squares,
         bins,
@@ -222,9 +222,10 @@ def _look_up(
 
 
 def _interpolate(
-    centres: NDArray[np.float64],
+    low: float, size: float, count: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.float32]]:
-    """Return the centres, and where on the ground map they lie: the cell before, and the share of the one behind."""
+    """Return the centres of a row of pillars, the cells of the ground map before them, and the shares of the next."""
+    centres = low + (np.arange(count, dtype=np.float64) + 0.5) * size
     place = np.clip((centres + HALF) / CELL - 0.5, 0.0, CELLS - 1.0)
     cell = np.minimum(place.astype(np.int32), np.int32(CELLS - 2))
     return centres.astype(np.float32), cell, (place - cell).astype(np.float32)
@@ -248,7 +249,7 @@ def _count_points(
         sector, level = np.int32(turn * per_quarter), np.int32(sine * _FINE_SCALE + _FINE_SHIFT)
         sector = sector if sector < last else last  # `min` takes longer to compile
         # A comparison with NaN is false, so non-finite points fall out here.
-        counted = (square > _NEAREST_SQUARE) & (abs(sine) < _STEEPEST) & (turn <= four)
+        counted = (square > _NEAREST_SQUARE) & (square < _FARTHEST_SQUARE) & (abs(sine) < _STEEPEST)
         cells[n] = level * sectors + sector if counted else nowhere
     part = len(cells) // _STREAMS
     for n in range(part):
@@ -266,7 +267,6 @@ def _smooth_sectors(
     out: NDArray[np.float32],
 ) -> None:
     """Write the rays per steradian by elevation and sector, smoothed along the elevation."""
-    row = out[0]
     for b in range(len(out)):
         row = out[b]
         for s in range(SECTORS):
@@ -281,7 +281,7 @@ def _smooth_sectors(
 
 @kernel
 def _take_full(ordered: NDArray[np.float32], full: NDArray[np.float32]) -> None:
-    """Write of each elevation's sectors, in ascending order, the upper quartile of those above 0."""
+    """Write of each elevation's sectors, in ascending order, the 7/8 quantile of those above 0."""
     for b in range(len(full)):
         above = 0
         for s in range(SECTORS):
@@ -339,8 +339,8 @@ def _place_pillars(
         if begin == end:
             continue
         y, i, b = rows[0][row], rows[1][row], rows[2][row]
-        for j in range(CELLS):
-            heights[j] = ground[i, j] * (one - b) + ground[i + 1, j] * b
+        for k in range(CELLS):
+            heights[k] = ground[i, k] * (one - b) + ground[i + 1, k] * b
         for p in range(begin, end):
             column = np.uint32(cols[p])
             x, j, a = columns[0][column], np.uint32(columns[1][column]), columns[2][column]

@@ -8,7 +8,6 @@ Sums are taken in the order of the NumPy twin, one rounding per operation, so th
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +21,9 @@ from .pillars import PILLAR_FEATURES, Pillars
 _TASKS = 16  # parts of a frame that threads share out
 _BLOCK = 32  # pillars that are rounded at once, while they are in the cache
 _SHARED_WORK = 6  # what a pillar's own features cost, in points
+
+_Floats = NDArray[np.float32]
+_Inputs = tuple[NDArray[np.int64], NDArray[np.int32], _Floats, _Floats, _Floats, _Floats, _Floats, _Floats]
 
 
 @dataclass(frozen=True)
@@ -302,7 +304,7 @@ def encode_u8(
     return out
 
 
-def _list_inputs(pillars: Pillars, weights: EncoderWeights) -> tuple[NDArray[Any], ...]:
+def _list_inputs(pillars: Pillars, weights: EncoderWeights) -> _Inputs:
     """Return what every kernel takes first."""
     of_frame = (pillars.starts, pillars.point_features, pillars.pillar_features)
     return _cut_tasks(pillars.starts), *of_frame, weights.point, weights.scale, weights.pillar, weights.bias

@@ -63,15 +63,17 @@ def open_gates(gates: DensityGates, density: NDArray[np.float32]) -> NDArray[np.
 
     Args:
         gates: the networks.
-        density: (cells, SCALES) float32 [points per metre]; it may be infinite, not NaN.
+        density: (cells, SCALES) float32 [points per metre].
 
     Source: arXiv 2312.12098, Eq. 6-8.
     """
-    clipped = np.tanh((density - gates.middle) / gates.reach)
-    hidden = np.empty((len(density), 2, len(gates.point_weight)), np.float32)
+    clipped = np.tanh((density - gates.middle) / gates.reach)  # (D^c - m) / l
+    hidden = np.empty((len(density), 2, len(gates.hidden_bias) // 2), np.float32)
     factors = np.empty((len(density), 2, len(gates.point_bias)), np.float32)
-    _sum_hidden(clipped, gates.hidden_weight, gates.hidden_bias, hidden.reshape(len(density), -1))
-    _sum_outputs(hidden, gates.point_weight, gates.point_bias, gates.pillar_weight, gates.pillar_bias, factors)
+    _sum_hidden(clipped, gates.hidden_weight, gates.hidden_bias, hidden.reshape(-1, len(gates.hidden_bias)))
+    _sum_outputs(
+        hidden, gates.point_weight, gates.point_bias, gates.pillar_weight, gates.pillar_bias, factors
+    )
     with np.errstate(over="ignore"):  # of exp(-x), far below 0: the factor is 0
         np.exp(np.negative(factors, out=factors), out=factors)
     return np.reciprocal(np.add(factors, np.float32(1.0), out=factors), out=factors)
@@ -79,7 +81,10 @@ def open_gates(gates: DensityGates, density: NDArray[np.float32]) -> NDArray[np.
 
 @kernel
 def _sum_layer(
-    inputs: NDArray[np.float32], weight: NDArray[np.float32], bias: NDArray[np.float32], out: NDArray[np.float32]
+    inputs: NDArray[np.float32],
+    weight: NDArray[np.float32],
+    bias: NDArray[np.float32],
+    out: NDArray[np.float32],
 ) -> None:
     """Write the row inputs @ weight + bias, summed in the order of the inputs, the bias first."""
     for c in range(len(bias)):
@@ -92,7 +97,10 @@ def _sum_layer(
 
 @kernel
 def _sum_hidden(
-    inputs: NDArray[np.float32], weight: NDArray[np.float32], bias: NDArray[np.float32], out: NDArray[np.float32]
+    inputs: NDArray[np.float32],
+    weight: NDArray[np.float32],
+    bias: NDArray[np.float32],
+    out: NDArray[np.float32],
 ) -> None:
     for n in range(len(inputs)):
         _sum_layer(inputs[n], weight, bias, out[n])

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .density import PillarDensity
+from .density_reference import open_gates
 from .encoder import EncoderWeights
-from .gates import DensityGates
 from .ground import CELL, CELLS, HALF, GroundMap
 from .pillars import BIN_FLOOR, BIN_HEIGHT, HEIGHT_BINS, PILLAR_FEATURES, PillarGeometry, Pillars
 
@@ -151,7 +151,7 @@ def _describe_pillars(
 def encode(
     pillars: Pillars, weights: EncoderWeights, density: PillarDensity | None = None
 ) -> NDArray[np.float32]:
-    """Twin of encoder.encode, to the bit: sums from left to right, each step rounded to float32."""
+    """Twin of encoder.encode, without gates to the bit: sums from left to right, each step rounded to float32."""
     x, y, z = (column[:, None] for column in pillars.point_features.T)
     values = x * weights.point[0] + y * weights.point[1] + z * weights.point[2]
     best = np.full((len(pillars), len(weights.bias)), -np.inf, np.float32)
@@ -165,28 +165,6 @@ def encode(
         of_points, of_pillars = open_gates(weights.gates, density.at_pillars)
         best, shared = best * of_points, shared * of_pillars + weights.bias
     return np.asarray(np.maximum(best + shared, np.float32(0)))
-
-
-def open_gates(gates: DensityGates, density: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
-    """Twin of gates.open_gates, to the bit: the factors of the points' part and of the pillars', (P, C) each."""
-    clipped = np.tanh((density - gates.middle) / gates.reach)
-    hidden = np.maximum(_sum_layer(clipped, gates.hidden_weight, gates.hidden_bias), np.float32(0))
-    of_points, of_pillars = np.hsplit(hidden, 2)
-    logits = (
-        _sum_layer(of_points, gates.point_weight, gates.point_bias),
-        _sum_layer(of_pillars, gates.pillar_weight, gates.pillar_bias),
-    )
-    with np.errstate(over="ignore"):
-        return tuple(np.float32(1) / (np.exp(-values) + np.float32(1)) for values in logits)
-
-
-def _sum_layer(
-    inputs: NDArray[np.float32], weight: NDArray[np.float32], bias: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    total = np.tile(bias, (len(inputs), 1))
-    for column, row in zip(inputs.T, weight, strict=True):
-        total += column[:, None] * row
-    return total
 
 
 def encode_u8(
