@@ -24,8 +24,8 @@ def calibrate_thresholds(
     """Return the model with thresholds where it had shares, so that nothing need be sorted.
 
     The threshold of a layer is the importance above which there are, on all frames together, as many pillars as the
-    shares keep. Layer is calibrated after layer: those before prune by their thresholds already. So the mean work stays,
-    but a frame with much in it keeps more pillars than an empty one.
+    shares keep. Layer is calibrated after layer: those before prune by their thresholds already. So the mean work
+    stays, but a frame with much in it keeps more pillars than an empty one.
 
     Args:
         checkpoint: a float32 model whose layers have `keep`.

@@ -85,13 +85,72 @@ def test_float_manifests_stay_readable_by_older_versions(pair: Path) -> None:
     assert load_checkpoint(pair).manifest.precision == "fp32"
 
 
-def test_pruning_is_kept(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "pruning",
+    [
+        {"keep": 0.5},
+        {"keep": 1, "importance": "l1"},
+        {"threshold": 0.25},
+        {"threshold": -0.1, "importance": "learned"},
+        {"keep": 0.5, "importance": "learned"},
+    ],
+)
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_pruning_is_kept(tmp_path: Path, pruning: dict[str, object], precision: str) -> None:
+    model = make_pruned(**pruning)
+    if precision == "int8":
+        model = quantise(model, [POINTS])
+    save_checkpoint(model, tmp_path)
+    read = load_checkpoint(tmp_path)
+    assert read.manifest.architecture == model.manifest.architecture
+    has_tensor = "block1.0.importance" in load_file(tmp_path / WEIGHTS)
+    assert has_tensor == (pruning.get("importance") == "learned")
+    if has_tensor:
+        np.testing.assert_array_equal(read.layers[0].importance, IMPORTANCE)
+    assert all(part.importance is None for part in read.layers[1:])
+    assert len(load(tmp_path).detect(POINTS)) >= 0
+
+
+IMPORTANCE = np.linspace(-1, 2, 8, dtype=np.float32)
+
+
+def make_pruned(**pruning: object) -> Checkpoint:
+    """Return a model whose first layer is pruned."""
     model = make_checkpoint()
     architecture = model.manifest.architecture
-    layers = (*architecture.layers[:1], replace(architecture.layers[1], keep=0.5), *architecture.layers[2:])
-    pruned = replace(model.manifest, architecture=replace(architecture, layers=layers))
-    save_checkpoint(replace(model, manifest=pruned), tmp_path)
-    assert load_checkpoint(tmp_path).manifest.architecture.layers == layers
+    layers = (replace(architecture.layers[0], **pruning), *architecture.layers[1:])
+    manifest = replace(model.manifest, architecture=replace(architecture, layers=layers))
+    learned = IMPORTANCE if pruning.get("importance") == "learned" else None
+    return replace(
+        model, manifest=manifest, layers=(replace(model.layers[0], importance=learned), *model.layers[1:])
+    )
+
+
+def test_a_learned_importance_is_checked(tmp_path: Path) -> None:
+    model = make_pruned(keep=0.5, importance="learned")
+    with pytest.raises(ModelError, match=r"'block1.0'.*learned importance"):
+        save_checkpoint(replace(model, layers=make_checkpoint().layers), tmp_path / "none")
+    for name, damage in (
+        ("shape", lambda v: v[:-1]),
+        ("number", put(np.nan)),
+        ("type", lambda v: v.astype("f8")),
+    ):
+        save_checkpoint(model, tmp_path / name)
+        edit_tensor(tmp_path / name, "block1.0.importance", damage)
+        with pytest.raises(ModelError, match=r"block1.0.importance"):
+            load(tmp_path / name)
+
+
+def test_a_twin_that_prunes_otherwise_is_not_taken(tmp_path: Path) -> None:
+    save_checkpoint(make_pruned(keep=0.5), tmp_path / "ours")
+    save_checkpoint(quantise(load_checkpoint(tmp_path / "ours"), [POINTS]), tmp_path / "ours-int8")
+    assert find_twin(tmp_path / "ours") == tmp_path / "ours-int8"
+    for pruning in ({"keep": 0.6}, {"threshold": 0.5}, {}):
+        save_checkpoint(make_pruned(**pruning), tmp_path / "ours")
+        assert find_twin(tmp_path / "ours") is None
+    save_checkpoint(make_pruned(threshold=0.5), tmp_path / "ours")
+    save_checkpoint(quantise(load_checkpoint(tmp_path / "ours"), [POINTS]), tmp_path / "ours-int8")
+    assert find_twin(tmp_path / "ours") == tmp_path / "ours-int8"
 
 
 def edit_tensor(folder: Path, name: str, change) -> None:

@@ -31,6 +31,7 @@ CALLS: dict[str, tuple[Callable[[], object], str]] = {
     "load: precisions": (lambda: load(precision=["int8"]), "precision must be one of"),
     "load: half a thread": (lambda: load(threads=1.5), "threads must be a whole number, got 1.5"),
     "load: text": (lambda: load(threads="2"), "threads must be a whole number, got '2'"),
+    "load: keep": (lambda: load("synthetic", keep="1"), "keep is for models with vector pruning"),
     "Detector": (lambda: Detector(None), "checkpoint must be a Checkpoint, got None"),
     "detect: nothing": (detect(None), "points must be an array of numbers, got None"),
     "detect: objects": (detect(POINTS.astype(object)), "points must be .* got object"),

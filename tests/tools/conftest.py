@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from colonnade.detector.architecture import Widths, build_architecture
-from colonnade.detector.checkpoints import Checkpoint, Manifest, save_checkpoint
+from colonnade.detector.architecture import Sparsity, Widths, build_architecture
+from colonnade.detector.checkpoints import Checkpoint, Manifest, load_checkpoint, save_checkpoint
 from colonnade.detector.encoder import EncoderWeights
 from colonnade.detector.network import LayerWeights
 from colonnade.detector.pillars import PILLAR_FEATURES, POINT_FEATURES, PillarGeometry
@@ -67,6 +67,18 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     folder = tmp_path_factory.mktemp("models") / "tiny"
     save_checkpoint(Checkpoint(manifest, encoder, tuple(layers)), folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pruned_model(tiny_model: Path) -> Path:
+    """Return the folder of the same model with vector pruning behind its three blocks."""
+    tiny = load_checkpoint(tiny_model)
+    widths = Widths(encoder=8, blocks=(8, 8, 8), depths=(1, 1, 1), dilating=1, ups=(8, 8), shared=8)
+    architecture = build_architecture(widths, len(CLASSES), Sparsity("pruned", (1.0, 0.6, 0.5)))
+    folder = tiny_model.with_name("pruned")
+    manifest = replace(tiny.manifest, name="pruned", architecture=architecture)
+    save_checkpoint(replace(tiny, manifest=manifest), folder)
     return folder
 
 

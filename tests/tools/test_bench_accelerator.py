@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+import math
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from colonnade.accel_model import load_spec
+from colonnade.detector.architecture import Architecture, Layer
 from colonnade.detector.standard import DENSE_MACS
+from colonnade.runtime.errors import UsageError
+from colonnade.runtime.sparse import PillarGrid
 from colonnade.tools.bench.accelerator import (
     DESIGNS,
     SWITCHES,
@@ -23,6 +27,7 @@ from colonnade.tools.bench.accelerator_document import list_headlines, write_doc
 from colonnade.tools.bench.accelerator_report import compare_cycles, compare_table, read_report
 from colonnade.tools.bench.engine_report import round_figures
 from colonnade.tools.bench.frames import EngineFrame, crop_to_camera, draw_street, read_frames
+from colonnade.tools.bench.site_traces import trace_sites
 
 ROOT = Path(__file__).parents[2]
 TOLERANCE = 0.05  # of the table that we compare with
@@ -75,6 +80,21 @@ def test_variants_come_in_the_known_order(frames):
     # Ratios of a table of ten frames: 3.610, 3.245, 2.478, 1.917, 1.491, 1.314, 0.802 M cycles.
     known = np.array([3.610, 3.245, 2.478, 1.917, 1.491, 1.314, 0.802]) / 3.610
     np.testing.assert_allclose(np.array(cycles) / cycles[0], known, rtol=TOLERANCE)
+
+
+def test_sites_alone_prune_any_layer_that_has_a_share_but_know_no_importance():
+    layers = (
+        Layer("first", "dilating", ("pillars",), 4, 4, keep=0.5),
+        Layer("entry", "strided", ("first",), 4, 4, stride=2, keep=0.8),
+        Layer("head", "submanifold", ("entry",), 4, 4, relu=False),
+    )
+    sites = PillarGrid.full((7, 9), np.zeros((63, 4), np.uint8))
+    first, entry, _ = trace_sites("drawn", Architecture(4, layers, 2), sites).layers
+    assert (first.active_outputs, first.kept_outputs) == (63, 32)
+    assert entry.kept_outputs == math.ceil(0.8 * entry.active_outputs)
+    bound = (replace(layers[0], keep=None, threshold=1.0), *layers[1:])
+    with pytest.raises(UsageError, match="'first': what passes its threshold is not known"):
+        trace_sites("drawn", Architecture(4, bound, 2), sites)
 
 
 def test_pruning_by_neighbours_keeps_its_share():

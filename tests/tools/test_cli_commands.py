@@ -19,7 +19,7 @@ from colonnade.detector.io import open_recording
 from colonnade.tools.cli.app import app
 from colonnade.tools.cli.timings import FrameClock
 
-COMMANDS = ("detect", "convert", "eval", "simulate", "train", "bench", "doctor", "warmup")
+COMMANDS = ("detect", "convert", "eval", "simulate", "train", "prune", "bench", "doctor", "warmup")
 
 
 def test_version_and_help(colonnade) -> None:

@@ -14,7 +14,7 @@ from ...detector.architecture import INPUT, Architecture
 from ...detector.detector import Detector, load
 from ...detector.frames import Frame
 from ...detector.ground import estimate_ground
-from ...detector.keeping import Keep
+from ...detector.keeping import Keep, format_keep
 from ...detector.manifest import PRECISIONS, Precision
 from ...detector.network import RuleCache
 from ...detector.pillars import pillarise
@@ -50,6 +50,7 @@ class DetectRun:
 
     Attributes:
         model, model_sha256: what was loaded.
+        keep: shares of its pruned blocks, as --keep takes them; None without vector pruning.
         precision, threads: of the run.
         frames_per_second: median over the rounds, from points in memory to boxes, by wall time.
         slowest_round, fastest_round: frames per second.
@@ -64,6 +65,7 @@ class DetectRun:
 
     model: str
     model_sha256: str
+    keep: str | None
     precision: Precision
     threads: int
     frames_per_second: float
@@ -259,6 +261,7 @@ class _DetectorClock:
         return DetectRun(
             model=self._detector.manifest.name,
             model_sha256=self._detector.manifest.sha256,
+            keep=format_keep(self._detector.keep) or None,
             precision=self._detector.precision,
             threads=self._detector.threads,
             frames_per_second=count / float(np.median(samples.wall)),

@@ -45,7 +45,9 @@ def trace_sites(name: str, architecture: Architecture, sites: PillarGrid) -> Tra
         output = _open_grid(rulebook, layer)
         entered[layer.name] = len(output) if layer.kind == "strided" else entered[layer.inputs[0]]
         if layer.keep is not None:
-            output = _keep_crowded(output, inputs[0], count_kept(layer.keep, entered[layer.name]))
+            output = _keep_crowded(
+                output, inputs[0], layer.stride, count_kept(layer.keep, entered[layer.name])
+            )
         recorder.record(layer.name, list(zip(layer.inputs, inputs, strict=True)), rulebook, output)
         known[layer.name] = output
     return recorder.finish()
@@ -56,7 +58,7 @@ def _open_grid(rulebook: Rulebook, layer: Layer) -> PillarGrid:
     return PillarGrid(rulebook.row_ptr, rulebook.cols, features, rulebook.shape)
 
 
-def _keep_crowded(output: PillarGrid, before: PillarGrid, count: int) -> PillarGrid:
+def _keep_crowded(output: PillarGrid, before: PillarGrid, stride: int, count: int) -> PillarGrid:
     """Keep the `count` outputs with the most active neighbours before; those that were active themselves first."""
     if count >= len(output):
         return output
@@ -65,6 +67,6 @@ def _keep_crowded(output: PillarGrid, before: PillarGrid, count: int) -> PillarG
     framed = np.pad(active, 1)
     height, width = active.shape
     around = sum(framed[dy : dy + height, dx : dx + width] for dy in range(3) for dx in range(3))
-    importance: npt.NDArray[np.int64] = (100 * active + around)[tuple(output.coords.T)]
+    importance: npt.NDArray[np.int64] = (100 * active + around)[tuple(output.coords.T * stride)]
     kept = np.sort(np.argsort(-importance, kind="stable")[:count])
     return PillarGrid.from_coords(output.coords[kept], output.features[kept], output.shape)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from . import terminal
 
 if TYPE_CHECKING:
-    from ..bench.detect import DetectReport
+    from ..bench.detect import DetectReport, DetectRun
     from ..bench.engine_report import EngineReport, FrameReport, LayerRun, NetworkRun, PeerRun
     from ..bench.hardware import Hardware
 
@@ -43,7 +43,10 @@ def print_detect(report: DetectReport) -> None:
                 "recording",
                 f"{report.recording}: {report.frames} frames of {report.points_per_frame:,.0f} points",
             ),
-            ("model", f"{report.runs[0].model}, {report.runs[0].boxes_per_frame:.1f} boxes per frame"),
+            (
+                "model",
+                f"{_describe_model(report.runs[0])}, {report.runs[0].boxes_per_frame:.1f} boxes per frame",
+            ),
             ("machine", _describe_machine(report.hardware)),
         ]
     )
@@ -60,6 +63,10 @@ def print_detect(report: DetectReport) -> None:
     columns = ("ms per frame", *(text for head in heads for text in (head, "p95")))
     terminal.show_table(columns, rows)
     _show_warnings(report.disturbances, report.missing)
+
+
+def _describe_model(run: DetectRun) -> str:
+    return run.model if run.keep is None else f"{run.model} keeping {run.keep}"
 
 
 def print_engine(report: EngineReport) -> None:
