@@ -35,7 +35,8 @@ _QUARTER = SECTORS // 4
 _FINE = 4  # counted bins per elevation bin
 _SHARE = 8  # of the sectors that see an elevation, one in so many may be fuller than what counts
 _VISIBLE = 1000  # of all points, one in so many must lie in a bin for the field of view to reach it
-_STREAMS = 8  # parts of a frame that are walked in turn: neighbouring points mostly go to the same bin
+_POINTS = 2048  # that are placed at once, while they are in the cache
+_STREAMS = 8  # parts of them that are walked in turn: neighbouring points mostly go to the same bin
 _REACH = 3  # standard deviations to which a Gaussian goes
 
 _HALF_TAPS = round(_REACH * np.sin(np.radians(SIGMAS[0])) * RESOLUTION * _FINE + 0.5)
@@ -155,7 +156,7 @@ def estimate_rays(columns: NDArray[np.float32], eye: float) -> NDArray[np.float3
     if columns.ndim != 2 or columns.shape[0] != 3:
         raise UsageError(f"columns must have shape (3, N): x, y, z in rows; got {columns.shape}")
     counts = np.zeros(_COUNTED * SECTORS + 1, np.int32)  # the last one takes the points that do not count
-    _count_points(columns, np.float32(eye), np.empty(columns.shape[1], np.int32), counts)
+    _count_points(columns, np.float32(eye), counts)
     by_bin = counts[:-1].reshape(_COUNTED, SECTORS)
     sectors = np.empty((BINS, SECTORS), np.float32)
     _smooth_sectors(by_bin, _NARROW, _RAYS_PER_POINT, sectors)
@@ -232,15 +233,38 @@ def _interpolate(
 
 
 @kernel
-def _count_points(
-    columns: NDArray[np.float32], eye: np.float32, cells: NDArray[np.int32], counts: NDArray[np.int32]
+def _count_points(columns: NDArray[np.float32], eye: np.float32, counts: NDArray[np.int32]) -> None:
+    """Count the points by elevation and sector, a block at a time."""
+    places, total = np.empty(_POINTS, np.int32), columns.shape[1]
+    for first in range(0, total, _POINTS):
+        count = min(_POINTS, total - first)
+        last = first + count
+        _find_places(columns[0, first:last], columns[1, first:last], columns[2, first:last], eye, places)
+        part = count // _STREAMS
+        for n in range(part):
+            for stream in range(_STREAMS):
+                counts[np.uint32(places[stream * part + n])] += 1
+        for n in range(_STREAMS * part, count):
+            counts[np.uint32(places[n])] += 1
+
+
+@kernel
+def _find_places(
+    xs: NDArray[np.float32],
+    ys: NDArray[np.float32],
+    zs: NDArray[np.float32],
+    eye: np.float32,
+    places: NDArray[np.int32],
 ) -> None:
-    """Count the points by elevation and sector; the sectors are even in |y| / (|x| + |y|), which needs no angle."""
+    """Write where each point counts; the sectors are even in |y| / (|x| + |y|), which needs no angle.
+
+    There are no branches, so that it is vectorised.
+    """
     two, four = np.float32(2.0), np.float32(4.0)
     per_quarter, last = np.float32(_QUARTER), np.int32(SECTORS - 1)
     sectors, nowhere = np.int32(SECTORS), np.int32(_COUNTED * SECTORS)
-    for n in range(len(cells)):  # without a branch, so that it is vectorised
-        x, y, z = columns[0, n], columns[1, n], columns[2, n] - eye
+    for n in range(len(xs)):
+        x, y, z = xs[n], ys[n], zs[n] - eye
         square = x * x + y * y + z * z
         sine = z / np.sqrt(square)
         turn = abs(y) / (abs(x) + abs(y))
@@ -250,13 +274,7 @@ def _count_points(
         sector = sector if sector < last else last  # `min` takes longer to compile
         # A comparison with NaN is false, so non-finite points fall out here.
         counted = (square > _NEAREST_SQUARE) & (square < _FARTHEST_SQUARE) & (abs(sine) < _STEEPEST)
-        cells[n] = level * sectors + sector if counted else nowhere
-    part = len(cells) // _STREAMS
-    for n in range(part):
-        for stream in range(_STREAMS):
-            counts[np.uint32(cells[stream * part + n])] += 1
-    for n in range(_STREAMS * part, len(cells)):
-        counts[np.uint32(cells[n])] += 1
+        places[n] = level * sectors + sector if counted else nowhere
 
 
 @kernel
