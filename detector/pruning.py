@@ -95,9 +95,11 @@ def _take(grid: PillarGrid, row_ptr: NDArray[np.int32], ranks: NDArray[np.int64]
 def _sum_channels(features: NDArray[Any], weights: NDArray[np.float32] | None) -> Sums:
     """Return (P,) the squares of the L2 norms, or the weighted sums."""
     sums: Sums
+    is_whole = features.dtype == np.uint8
     if weights is not None:
-        sums = _sum_weighted(features, weights)
-    elif features.dtype == np.uint8:
+        is_plain = is_whole and bool((weights == 1).all())  # the L1 norm, ten times as fast in integers
+        sums = _sum_u8(features) if is_plain else _sum_weighted(features, weights)
+    elif is_whole:
         sums = _sum_squares_u8(features)
     else:
         sums = _sum_squares(features)
@@ -158,6 +160,20 @@ def _sum_weighted(features: NDArray[np.float32], weights: NDArray[np.float32]) -
             for lane in range(_LANES):
                 total += sums[lane]
             totals[p] = np.nan if np.isnan(total) else total
+    return totals
+
+
+@parallel_kernel
+def _sum_u8(features: NDArray[np.uint8]) -> NDArray[np.uint32]:
+    """Return (P) uint32 sums, exact."""
+    pillars, channels = features.shape
+    totals = np.empty(pillars, np.uint32)
+    for task in prange((pillars + _PILLARS_PER_TASK - 1) // _PILLARS_PER_TASK):
+        for p in range(task * _PILLARS_PER_TASK, min(pillars, (task + 1) * _PILLARS_PER_TASK)):
+            total = np.uint32(0)
+            for channel in range(channels):
+                total = np.uint32(total + np.int64(features[p, channel]))
+            totals[p] = total
     return totals
 
 

@@ -27,7 +27,8 @@ def test_links_and_pictures_exist(path: Path) -> None:
 def test_commands_and_options_in_documents_exist(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     for line in re.findall(
-        r"colonnade ((?:detect|convert|eval|simulate|train|bench|doctor|warmup|quantize|prune|profile|explore|transformer)\b[^`\n|#]*)",
+        r"colonnade ((?:detect|convert|eval|simulate|train|bench|doctor|warmup|quantize|prune|profile|explore"
+        r"|transformer)\b[^`\n|#]*)",
         text,
     ):
         command, *words = line.split()
