@@ -253,7 +253,9 @@ def build_architecture(widths: Widths, classes: int, sparsity: Sparsity = Sparsi
     source, width = INPUT, widths.encoder
     for block, channels, depth in zip((1, 2, 3), widths.blocks, widths.depths, strict=True):
         if block > 1:
-            layers.append(_shape_layer(f"block{block}.0", source, width, channels, (block, 0), widths, sparsity))
+            layers.append(
+                _shape_layer(f"block{block}.0", source, width, channels, (block, 0), widths, sparsity)
+            )
             source, width = layers[-1].name, channels
         for index in range(1, depth + 1):
             name = f"block{block}.{index - (block == 1)}"

@@ -29,7 +29,16 @@ from .curve import Curve
 from .export import describe_model, fold_network
 from .losses import Losses, compute_losses
 from .network import Batch, SparseNetwork
-from .pool import check_classes, claim_pool, fill_pool, list_pool, load_pooled, load_real, open_real, stream_scans
+from .pool import (
+    check_classes,
+    claim_pool,
+    fill_pool,
+    list_pool,
+    load_pooled,
+    load_real,
+    open_real,
+    stream_scans,
+)
 from .samples import Truth, aim_targets, sample_density, stream_batches
 from .validation import Validation, validate
 
@@ -138,7 +147,10 @@ class _Run:
         """Load a checkpoint; not `whole`: take the averaged weights only, as the start of another run."""
         try:
             state: dict[str, Any] = torch.load(path, weights_only=True)
-            for network, name in ((self.average, "average"), (self.network, "network" if whole else "average")):
+            for network, name in (
+                (self.average, "average"),
+                (self.network, "network" if whole else "average"),
+            ):
                 _load_state(network, state[name], whole=whole)
             if whole:
                 self.optimiser.load_state_dict(state["optimiser"])
@@ -183,7 +195,10 @@ class _Run:
             for module in self.network.modules():
                 if isinstance(module, nn.BatchNorm1d):
                     module.eval()
-        grid, cell = self.config.training_grid, self.config.training_grid.size * self.architecture.output_stride
+        grid, cell = (
+            self.config.training_grid,
+            self.config.training_grid.size * self.architecture.output_stride,
+        )
         output = self.network(batch)
         target = aim_targets(truths, output.cells, grid, cell, self.config.classes)
         losses = compute_losses(output.rows, target, cell)
@@ -217,7 +232,9 @@ def _load_state(network: SparseNetwork, state: dict[str, Any], *, whole: bool) -
         RuntimeError: it is not of this network.
     """
     missing, unexpected = network.load_state_dict(state, strict=whole)
-    if unexpected or not all(key.startswith("encoder.gates.") or key.endswith(".importance") for key in missing):
+    if unexpected or not all(
+        key.startswith("encoder.gates.") or key.endswith(".importance") for key in missing
+    ):
         raise RuntimeError(f"keys {missing} are missing, {unexpected} not known")
 
 

@@ -24,7 +24,6 @@ from ..pillars import PILLAR_FEATURES, POINT_FEATURES
 from ..pruning import count_kept
 from .rules import BatchRules, LayerTable, Sites, prune_sites
 
-
 _SHARPNESS = 4.0  # of the soft mask around the importance of the last pillar that stays
 
 
@@ -259,11 +258,11 @@ class SparseNetwork(nn.Module):
         counts = tuple(count_kept(spec.keep * self.opening, entered) for entered in sites.entered)
         if all(count >= len(grid) for count, grid in zip(counts, sites.every, strict=True)):
             return rows, sites
-        importance = norms
+        importance, weights = norms, module.importance
         if spec.importance == "l1":
             importance = rows.sum(1)
-        elif spec.importance == "learned":
-            importance = rows @ module.importance
+        elif isinstance(weights, Tensor):
+            importance = rows @ weights
         exact = importance.detach() if spec.importance == "learned" else _measure(rows.detach(), spec)
         sites, stays, level = prune_sites(sites, exact.double().numpy(), counts)
         least = torch.from_numpy(level).sqrt() if spec.importance == "l2" else torch.from_numpy(level)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -57,7 +58,7 @@ class Sites:
     def whole(cls, grids: tuple[PillarGrid, ...], entered: tuple[int, ...] | None = None) -> Sites:
         """Return the sites of an output of which nothing was pruned."""
         firsts = _add_up(grids)
-        rows = tuple(np.arange(a, b, dtype=np.int32) for a, b in zip(firsts[:-1], firsts[1:], strict=True))
+        rows = tuple(np.arange(a, b, dtype=np.int32) for a, b in pairwise(firsts.tolist()))
         return cls(grids, grids, rows, entered or tuple(len(grid) for grid in grids), int(firsts[-1]))
 
     @property
@@ -90,12 +91,11 @@ class BatchRules:
 
     def find(self, layer: Layer, inputs: tuple[Sites, ...]) -> tuple[LayerTable, Sites]:
         """Return the rules of `layer` on its inputs, and the sites of its output."""
-        source, merges = inputs[0], ()
+        source = inputs[0]
+        merges: tuple[Tensor, ...] = ()
         if len(inputs) > 1:
             source, merges = _merge(inputs)
-        books = [
-            cache.find(grid, layer) for cache, grid in zip(self._caches, source.active, strict=True)
-        ]
+        books = [cache.find(grid, layer) for cache, grid in zip(self._caches, source.active, strict=True)]
         self._books += books
         grids = tuple(map(self._place, books))
         outputs = Sites.whole(grids, None if layer.kind == "strided" else source.entered)

@@ -66,9 +66,7 @@ def test_targets_decode_to_the_boxes(scan):
         assert abs((box[6] - nearest[6] + np.pi) % (2 * np.pi) - np.pi) < 1e-3
 
 
-def trace_sites(
-    architecture: Architecture, pillars: list[PillarGrid]
-) -> list[tuple[LayerTable, Sites]]:
+def trace_sites(architecture: Architecture, pillars: list[PillarGrid]) -> list[tuple[LayerTable, Sites]]:
     """Return the table and the sites of every layer, nothing pruned."""
     rules, places, traced = BatchRules(len(pillars)), {INPUT: Sites.whole(tuple(pillars))}, []
     for layer in architecture.layers:
@@ -101,9 +99,7 @@ def test_tables_are_the_rules_in_both_directions(scan):
     assert len(target.heatmap) == traced[-1][0].outputs == traced[-1][1].total
 
 
-@given(
-    st.integers(0, 2**32 - 1), st.floats(0.05, 1.0), st.sampled_from([("dilating", 1), ("strided", 2)])
-)
+@given(st.integers(0, 2**32 - 1), st.floats(0.05, 1.0), st.sampled_from([("dilating", 1), ("strided", 2)]))
 def test_pruned_neighbours_are_read_but_make_no_output(seed: int, share: float, kind: tuple[str, int]):
     rng = np.random.default_rng(seed)
     grids = []

@@ -13,8 +13,8 @@ torch = pytest.importorskip("torch", reason="training needs torch: pip install '
 
 from colonnade.detector.architecture import Sparsity, Widths, build_architecture  # noqa: E402
 from colonnade.detector.checkpoints import load_checkpoint, save_checkpoint  # noqa: E402
-from colonnade.detector.detector import Detector  # noqa: E402
 from colonnade.detector.density import measure_density  # noqa: E402
+from colonnade.detector.detector import Detector  # noqa: E402
 from colonnade.detector.ground import estimate_ground, split_columns  # noqa: E402
 from colonnade.detector.train import train_model  # noqa: E402
 from colonnade.detector.train.augment import Augmentation, LabelledScan  # noqa: E402
@@ -74,7 +74,8 @@ def compare_on(points: np.ndarray, sparsity: Sparsity = MIXED, gates: int = 0) -
     features = detector._encode(sample.pillars, density)
     found = detector._network.run(place_pillars(sample.pillars).with_features(features))
     assert found.features.shape == expected.rows.shape
-    known = {tuple(cell): row for cell, row in zip(expected.cells[0].coords.tolist(), expected.rows.numpy())}
+    cells = map(tuple, expected.cells[0].coords.tolist())
+    known = dict(zip(cells, expected.rows.numpy(), strict=True))
     largest, nowhere = np.abs(found.features).max(), np.full(found.channels, np.inf)
     other = np.stack([known.get(tuple(cell), nowhere) for cell in found.coords.tolist()])
     return float((np.abs(found.features - other).max(1) < AGREEMENT * largest).mean())
