@@ -206,6 +206,7 @@ def test_pruning_leaves_tables_json_and_a_picture(options: Options, monkeypatch:
     pytest.importorskip("matplotlib")
     monkeypatch.delenv("COLONNADE_DATA", raising=False)
     monkeypatch.setattr(pruning, "ROUNDS", 1)
+    monkeypatch.setattr(pruning, "SENSORS", ("hdl32e", "vlp16"))
     pruned = ("pruned-100", "pruned-40")
     pruning.run_experiment(replace(options, seeds=(1,), only=("dilating", *pruned)), fake_training)
     content = json.loads((options.output / "pruning.json").read_text())
