@@ -213,8 +213,9 @@ class Sparsity:
         variant: what the layers behind the strided ones (in the first block: all) are. "mixed": the first two blocks
             submanifold, the first `Widths.dilating` layers of the third dilating; "dilating": all (SpConv);
             "submanifold": all (SpConv-S); "pruned": all dilating, each followed by vector pruning (SpConv-P).
-        keep: of "pruned": the `Layer.keep` of each block's layers.
-        importance: of "pruned".
+        keep: of "pruned": the `Layer.keep` of each block's layers. "mixed" takes it, too: there, the strided and the
+            dilating layers are pruned and the last of the first block, so that layers behind share an active set.
+        importance: where there is `keep`.
 
     Raises:
         ConfigError: an unknown variant or importance, or a keep that is missing, not above 0 or not wanted.
@@ -233,9 +234,10 @@ class Sparsity:
             raise ConfigError(
                 f"importance: expected one of {', '.join(IMPORTANCES)}, got '{self.importance}'"
             )
-        if len(self.keep) != (BLOCKS if self.variant == "pruned" else 0):
+        allowed = {"pruned": (BLOCKS,), "mixed": (0, BLOCKS)}.get(self.variant, (0,))
+        if len(self.keep) not in allowed:
             raise ConfigError(
-                f"keep: the variant 'pruned' needs a share for each of the {BLOCKS} blocks, others none; "
+                f"keep: 'pruned' needs a share for each of the {BLOCKS} blocks, 'mixed' may have them, others have none; "
                 f"got {list(self.keep)} for '{self.variant}'"
             )
         if not all(0 < share < math.inf for share in self.keep):
@@ -286,6 +288,8 @@ def _shape_layer(
         kind = "dilating" if block == 3 and index <= widths.dilating else "submanifold"
     else:
         kind = "submanifold" if sparsity.variant == "submanifold" else "dilating"
-    keep = sparsity.keep[block - 1] if sparsity.variant == "pruned" else None
+    before_next = block == 1 and index == widths.depths[0]
+    pruned = sparsity.variant == "pruned" or kind != "submanifold" or before_next
+    keep = sparsity.keep[block - 1] if sparsity.keep and pruned else None
     stride = 2 if index == 0 else 1
     return Layer(name, kind, (source,), width, channels, 3, stride, True, keep, None, sparsity.importance)
