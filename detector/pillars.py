@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..runtime.errors import ConfigError, UsageError
-from ..runtime.jit import kernel
+from ..runtime.jit import kernel, parallel_kernel, prange
 from .ground import CELL, CELLS, HALF, GroundMap, split_columns
 
 POINT_FEATURES = 3  # offset to the pillar's centre along x and y [pillars], height above the ground [m]
@@ -19,6 +19,7 @@ BIN_FLOOR = -0.4  # [m] above the ground
 MOST_PILLARS = 2**26  # of a grid; over 600 times those of the default one
 PILLAR_FEATURES = 9 + HEIGHT_BINS  # see Pillars.pillar_features
 _SLOT_SCALE, _SLOT_SHIFT = 1 / BIN_HEIGHT, 8 - BIN_FLOOR / BIN_HEIGHT
+_TASKS = 16  # parts of a frame that threads share out
 _BLOCK = 16  # cells that are skipped at once if none is occupied
 _PATCHES = CELLS + 1  # per axis: one between two neighbouring ground cells, one beyond either border
 
@@ -233,8 +234,9 @@ def _order_points(cells: NDArray[np.int32], following: NDArray[np.int32], order:
             following[cell] += 1
 
 
-@kernel
+@parallel_kernel
 def _describe_pillars(
+    tasks: NDArray[np.int64],
     raw: NDArray[np.float32],
     order: NDArray[np.int32],
     row_ptr: NDArray[np.int32],
@@ -246,9 +248,34 @@ def _describe_pillars(
     points: NDArray[np.float32],
     features: NDArray[np.float32],
 ) -> None:
-    """Write the points' features, grouped, to `points` (3 N,), and the pillars' to `features`."""
+    """Write the points' features, grouped, to `points` (3 N,), and the pillars' to `features`.
+
+    `tasks`: the rows that bound the parts which threads share out.
+    """
+    for task in prange(len(tasks) - 1):
+        _describe_rows(
+            tasks[task], tasks[task + 1], raw, order, row_ptr, cols, starts, x_min, y_min, size, points, features
+        )
+
+
+@kernel
+def _describe_rows(
+    first_row: int,
+    last_row: int,
+    raw: NDArray[np.float32],
+    order: NDArray[np.int32],
+    row_ptr: NDArray[np.int32],
+    cols: NDArray[np.int32],
+    starts: NDArray[np.int32],
+    x_min: float,
+    y_min: float,
+    size: float,
+    points: NDArray[np.float32],
+    features: NDArray[np.float32],
+) -> None:
+    """As `_describe_pillars`, for the rows from `first_row` to before `last_row`."""
     x_raw, y_raw, z_raw = raw[0], raw[1], raw[2]
-    for row in range(len(row_ptr) - 1):
+    for row in range(first_row, last_row):
         for p in range(row_ptr[row], row_ptr[row + 1]):
             for k in range(9, PILLAR_FEATURES):
                 features[p, k] = 0.0
@@ -306,7 +333,9 @@ def pillarise(points: NDArray[np.float32], ground: GroundMap, geometry: PillarGe
     _order_points(cells, counts, order)
     of_points = np.empty((len(order), POINT_FEATURES), np.float32)
     of_pillars = np.empty((pillars, PILLAR_FEATURES), np.float32)
+    tasks = np.searchsorted(starts[row_ptr], np.arange(_TASKS + 1) * len(order) // _TASKS)
+    tasks[0], tasks[-1] = 0, rows  # rows without a point at either end are nobody's share
     _describe_pillars(
-        raw, order, row_ptr, cols, starts, g.x_min, g.y_min, g.size, of_points.reshape(-1), of_pillars
+        tasks, raw, order, row_ptr, cols, starts, g.x_min, g.y_min, g.size, of_points.reshape(-1), of_pillars
     )
     return Pillars(row_ptr, cols, starts, of_points, of_pillars, order, (rows, width))
