@@ -254,7 +254,18 @@ def _describe_pillars(
     """
     for task in prange(len(tasks) - 1):
         _describe_rows(
-            tasks[task], tasks[task + 1], raw, order, row_ptr, cols, starts, x_min, y_min, size, points, features
+            tasks[task],
+            tasks[task + 1],
+            raw,
+            order,
+            row_ptr,
+            cols,
+            starts,
+            x_min,
+            y_min,
+            size,
+            points,
+            features,
         )
 
 

@@ -34,7 +34,18 @@ def test_the_report_has_every_run(colonnade, recording: Path, tiny_model: Path) 
 
 
 def test_the_standard_network_comes_in_both_precisions(colonnade, recording: Path) -> None:
-    options = ("--model", "standard", "--limit", 1, "--rounds", 1, "--threads", 1, "--json", "s.json")
+    options = (
+        "--model",
+        "standard-submanifold",
+        "--limit",
+        1,
+        "--rounds",
+        1,
+        "--threads",
+        1,
+        "--json",
+        "s.json",
+    )
     outcome = colonnade("bench", "detect", recording, *options)
     assert outcome.code == 0, outcome.err
     report = json.loads(Path("s.json").read_text())
@@ -58,6 +69,6 @@ def test_detectors_that_there_are_not(tiny_model: Path) -> None:
     with pytest.raises(ModelError):
         open_detectors(str(tiny_model), "int8", 1)
     with pytest.raises(UsageError, match="fp8"):
-        open_detectors("standard", "fp8", 1)
+        open_detectors("standard-submanifold", "fp8", 1)
     with pytest.raises(UsageError, match="dense"):
         open_detectors("standard-dense", "fp32", 1)

@@ -28,9 +28,7 @@ from .hardware import Hardware
 from .rounds import Samples, find_disturbances, read_load
 
 SCHEMA, VERSION = "colonnade-bench-detect", 2
-STANDARD = (
-    "standard"  # names the standard network with random weights; "standard-VARIANT" one of its variants
-)
+STANDARD = "standard"  # "standard-VARIANT" names a variant of the standard network with random weights
 _CONVOLUTIONS = "network"  # the stage that they are in
 _ALL = "all stages"
 
@@ -132,7 +130,7 @@ def open_detectors(
     """Return a detector for each precision and number of threads, and a line for each precision that there is not.
 
     Args:
-        model: an embedded model or a folder, or "standard" or "standard-VARIANT".
+        model: an embedded model or a folder, or "standard-VARIANT": the standard network with random weights.
         precision: "fp32" or "int8"; None takes all that the model has.
         threads: of a call; None takes one and all available.
         keep: shares of a model with vector pruning, as of `detector.load`; None takes its own.
@@ -158,7 +156,6 @@ def open_detectors(
 
 def _open_detector(model: str, precision: str, threads: int, keep: Keep | None) -> Detector:
     variants = {f"{STANDARD}-{variant}": variant for variant in VARIANTS}
-    variants[STANDARD] = "submanifold"
     if model in variants:
         if precision not in PRECISIONS:
             raise UsageError(f"precision must be one of {', '.join(PRECISIONS)}, got '{precision}'")

@@ -46,7 +46,8 @@ def bench_detect(
             "--model",
             "-m",
             metavar="NAME|FOLDER",
-            help="An embedded model, a model folder, or standard for the standard network with random weights.",
+            help="An embedded model, a model folder, or standard-submanifold, standard-dilating, ... for the standard network "
+            "with random weights.",
         ),
     ] = "default",
     limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="Frames held in memory.")] = 20,
@@ -71,7 +72,7 @@ def bench_detect(
     \b
     Examples:
       colonnade bench detect kitti/velodyne --threads 2 --json speed.json
-      colonnade bench detect kitti/velodyne --model standard
+      colonnade bench detect kitti/velodyne --model standard-submanifold
     """
     _let_threads_sleep()
     from ...detector.io import open_recording

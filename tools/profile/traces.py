@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ...detector.checkpoints import MANIFEST, MODELS
 from ...detector.detector import Detector, load
 from ...detector.frames import Frame
 from ...detector.keeping import Keep, format_keep
@@ -99,7 +100,7 @@ def open_tracer(
     """Return what runs a model.
 
     Args:
-        model: an embedded model, a model folder, "standard" or "standard-VARIANT".
+        model: an embedded model, a model folder, or "standard-VARIANT": the standard network with random weights.
         precision: "fp32" or "int8"; None takes the detector's choice, and int8 for the standard network.
         keep: shares of the pillars that a model with vector pruning keeps, as of `detector.load`; one for
             standard-pruned, of which None is 1.
@@ -110,9 +111,9 @@ def open_tracer(
         ModelError: no such model, or none in this precision.
     """
     variants: dict[str, Variant] = {f"{STANDARD}-{variant}": variant for variant in VARIANTS}
-    if model.startswith(f"{STANDARD}-") and model not in variants and not Path(model).is_dir():
+    known = any((folder / MANIFEST).is_file() for folder in (Path(model), MODELS / model))
+    if model.startswith(f"{STANDARD}-") and model not in variants and not known:
         raise UsageError(f"--model {model}: the standard networks are {', '.join(variants)}")
-    variants[STANDARD] = "submanifold"
     if model not in variants:
         return DetectorTracer(load(model, precision=precision, threads=threads, keep=keep))
     if isinstance(keep, tuple):
