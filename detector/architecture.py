@@ -237,7 +237,7 @@ class Sparsity:
         allowed = {"pruned": (BLOCKS,), "mixed": (0, BLOCKS)}.get(self.variant, (0,))
         if len(self.keep) not in allowed:
             raise ConfigError(
-                f"keep: 'pruned' needs a share for each of the {BLOCKS} blocks, 'mixed' may have them, others have none; "
+                f"keep: 'pruned' needs a share for each of the {BLOCKS} blocks, 'mixed' may have them, others not; "
                 f"got {list(self.keep)} for '{self.variant}'"
             )
         if not all(0 < share < math.inf for share in self.keep):

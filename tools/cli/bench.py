@@ -46,8 +46,8 @@ def bench_detect(
             "--model",
             "-m",
             metavar="NAME|FOLDER",
-            help="An embedded model, a model folder, or standard-submanifold, standard-dilating, ... for the standard network "
-            "with random weights.",
+            help="An embedded model, a model folder, or standard-submanifold, standard-dilating, ... for the "
+            "standard network with random weights.",
         ),
     ] = "default",
     limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="Frames held in memory.")] = 20,

@@ -99,6 +99,7 @@ def test_tables_are_the_rules_in_both_directions(scan):
     assert len(target.heatmap) == traced[-1][0].outputs == traced[-1][1].total
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.floats(0.05, 1.0), st.sampled_from([("dilating", 1), ("strided", 2)]))
 def test_pruned_neighbours_are_read_but_make_no_output(seed: int, share: float, kind: tuple[str, int]):
     rng = np.random.default_rng(seed)
