@@ -76,7 +76,7 @@ def round_rows(rows: int) -> int:
 
     The matrix library compiles a kernel for every new shape; few shapes keep it from compiling all the time.
     """
-    step = max(64, 1 << (max(rows, 1).bit_length() - 4))
+    step = max(64, 1 << max(rows.bit_length() - 4, 0))
     return (rows // step + 1) * step
 
 
