@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +117,10 @@ def run_experiment(options: Options, train: Train | None = None) -> str:
 
     `train` is as in `train_runs`.
     """
-    runs = plan_runs(ARMS, options)
+    whole = replace(options, only=(), samples=options.samples if options.quick else None, seeds=(0,))
+    base = plan_runs(ARMS / "base", whole)
+    train_runs(base, whole, train=train)
+    runs = plan_runs(ARMS, options, base[0])
     train_runs(runs, options, train=train)
     finished = [run for run in runs if run.finished]
     sets: list[FrameSet] = list_synthetic(SENSORS, options.frames)

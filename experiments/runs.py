@@ -21,6 +21,7 @@ from colonnade.detector.train.pool import claim_pool, fill_pool, list_pool
 from colonnade.runtime.errors import ColonnadeError, ConfigError
 from colonnade.runtime.files import replace_file
 
+CHECKPOINT = "checkpoint.pt"  # of a run
 _TRAIN = "from colonnade.tools.cli import main; main()"
 _ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 _QUICK_SCANS, _QUICK_SAMPLES, _QUICK_FRAMES = 6, 8, 2
@@ -134,8 +135,8 @@ def main(name: str, description: str, experiment: Callable[[Options], str]) -> N
     sys.exit()
 
 
-def plan_runs(arms: Path, options: Options) -> tuple[Run, ...]:
-    """Return a run for each seed and each YAML file in `arms`, seed by seed.
+def plan_runs(arms: Path, options: Options, start: Run | None = None) -> tuple[Run, ...]:
+    """Return a run for each seed and each YAML file in `arms`, seed by seed; all begin with the weights of `start`.
 
     Raises:
         ConfigError: `options.only` names an arm that there is not, or a file is not YAML.
@@ -144,10 +145,10 @@ def plan_runs(arms: Path, options: Options) -> tuple[Run, ...]:
     unknown = sorted(set(options.only) - {file.stem for file in files})
     if unknown:
         raise ConfigError(f"no arm {unknown}; known are {', '.join(file.stem for file in files)}")
-    return tuple(_plan_run(file, seed, options) for seed in options.seeds for file in files)
+    return tuple(_plan_run(file, seed, options, start) for seed in options.seeds for file in files)
 
 
-def _plan_run(file: Path, seed: int, options: Options) -> Run:
+def _plan_run(file: Path, seed: int, options: Options, start: Run | None) -> Run:
     try:
         settings: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
@@ -155,6 +156,8 @@ def _plan_run(file: Path, seed: int, options: Options) -> Run:
     settings |= {"name": f"{settings['name']}-{seed}", "seed": seed}
     if options.samples is not None:
         settings["schedule"] = settings.get("schedule", {}) | {"samples": options.samples}
+    if start is not None:
+        settings["schedule"] = settings.get("schedule", {}) | {"start_from": str(start.folder / CHECKPOINT)}
     if options.quick:
         tiny = {"folder": str(options.output / f"pool-of-{file.parent.name}"), "scans": _QUICK_SCANS}
         settings["pool"] = settings.get("pool", {}) | tiny
