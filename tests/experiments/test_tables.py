@@ -207,7 +207,7 @@ def test_pruning_leaves_tables_json_and_a_picture(options: Options, monkeypatch:
     monkeypatch.delenv("COLONNADE_DATA", raising=False)
     monkeypatch.setattr(pruning, "ROUNDS", 1)
     monkeypatch.setattr(pruning, "SENSORS", ("hdl32e", "vlp16"))
-    pruned = ("pruned-100", "pruned-40")
+    pruned = ("pruned-50", "pruned-45")
     pruning.run_experiment(replace(options, seeds=(1,), only=("dilating", *pruned)), fake_training)
     content = json.loads((options.output / "pruning.json").read_text())
     rows = {(row["arm"], row["mode"]): row for row in content["runs"]}
