@@ -174,9 +174,7 @@ class Gates(nn.Module):
         self.hidden = nn.Linear(SCALES, 2 * hidden)
         self.point, self.pillar = nn.Linear(hidden, channels), nn.Linear(hidden, channels)
         for last in (self.point, self.pillar):
-            nn.init.zeros_(
-                last.bias
-            )  # half open, where a sigmoid is steepest; batch norm takes the factor back
+            nn.init.constant_(last.bias, 2.0)  # begins nearly open
         self.register_buffer("middle", torch.full((SCALES,), torch.nan))  # until `fit`
         self.register_buffer("reach", torch.full((SCALES,), torch.nan))
 
