@@ -143,6 +143,29 @@ def write_card(name: str) -> str:
     )
 
 
+def write_twin_card(name: str) -> str:
+    """Return the card of the int8 twin of the embedded model `name`.
+
+    Raises:
+        ModelError: its manifest is missing or damaged.
+    """
+    twin = read_manifest(MODELS / f"{name}{TWIN_SUFFIX}")
+    calibration = twin.calibration
+    assert calibration is not None  # read_manifest demands it of an int8 model
+    return "\n".join(
+        (
+            f"# Model `{twin.name}`",
+            "",
+            f"The int8 form of `{name}`, whose [card](../{name}/{CARD}) tells the rest, both accuracies side by side.",
+            "",
+            f"- **Calibration** ({calibration.method}, {calibration.frames} frames): {calibration.source}",
+            f"- **Licence of the weights**: {twin.licence}",
+            f"- **Made from** weights with SHA-256 {calibration.model_sha256}",
+            "",
+        )
+    )
+
+
 def _list_facts(manifest: Manifest, config: TrainingConfig) -> Iterator[tuple[str, str]]:
     schedule, real = config.schedule, config.real
     yield "training data", manifest.training_data
@@ -169,6 +192,7 @@ def main() -> None:
     for name in sys.argv[1:] or SHIPPED:
         try:
             replace_file(MODELS / name / CARD, write_card(name))
+            replace_file(MODELS / f"{name}{TWIN_SUFFIX}" / CARD, write_twin_card(name))
         except ColonnadeError as error:
             sys.exit(f"model_cards: {error}")
         print(f"written {(MODELS / name / CARD).relative_to(ROOT)} (beside {MANIFEST})")

@@ -219,7 +219,7 @@ def test_frames_that_hold_nothing_are_no_calibration(checkpoint: Checkpoint, poi
     assert np.array_equal(steps.encoder, calibrate(checkpoint, FRAMES).encoder)
 
 
-@pytest.mark.parametrize("name", ["default", "synthetic"])
+@pytest.mark.parametrize("name", ["default", "edge", "standard", "synthetic"])
 def test_the_shipped_twins_belong_to_the_shipped_models(name: str) -> None:
     ours, twin = load_checkpoint(find_model(name)), load_checkpoint(MODELS / f"{name}-int8")
     calibration = twin.manifest.calibration

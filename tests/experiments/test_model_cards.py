@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from model_cards import CARD, SHIPPED, read_figures, write_card
+from model_cards import CARD, SHIPPED, read_figures, write_card, write_twin_card
 
 from colonnade.detector.checkpoints import MODELS
 from colonnade.runtime.errors import DatasetError
@@ -15,6 +15,7 @@ from colonnade.runtime.errors import DatasetError
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_card_is_what_its_command_writes(name: str) -> None:
     assert (MODELS / name / CARD).read_text(encoding="utf-8") == write_card(name)
+    assert (MODELS / f"{name}-int8" / CARD).read_text(encoding="utf-8") == write_twin_card(name)
 
 
 @pytest.mark.parametrize("content", ["", "{}", json.dumps({"reports": [{"dataset": "a", "figures": [{}]}]})])
