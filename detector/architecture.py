@@ -72,7 +72,8 @@ class Architecture:
 
     Raises:
         ConfigError: a layer names an unknown kind or input, its channels do not add up, its inputs do not lie on the
-            same cells, it keeps a share of nothing, or `output_stride` is not what the strides of the layers make.
+            same cells, it keeps a share of nothing, `output_stride` is not what the strides of the layers make, or
+            `gate_channels` is below 0.
     """
 
     encoder_channels: int
@@ -95,6 +96,8 @@ class Architecture:
                 self.find_entry(layer)
         if not self.layers:
             raise ConfigError("the network has no layers")
+        if self.gate_channels < 0:
+            raise ConfigError(f"gate_channels must be 0 or more, got {self.gate_channels}")
         made = strides[self.layers[-1].name]
         if made != self.output_stride:
             raise ConfigError(f"output_stride is {self.output_stride}, the strides of the layers make {made}")
@@ -163,7 +166,8 @@ def _check_pruning(layer: Layer) -> None:
         raise ConfigError(f"layer '{layer.name}': keep must be above 0, got {layer.keep}")
     least = -math.inf if layer.importance == "learned" else 0  # only a learned sum can be negative
     if layer.threshold is not None and not (math.isfinite(layer.threshold) and layer.threshold >= least):
-        raise ConfigError(f"layer '{layer.name}': threshold must be 0 or more, got {layer.threshold}")
+        wanted = "finite" if layer.importance == "learned" else "finite, and 0 or more"
+        raise ConfigError(f"layer '{layer.name}': threshold must be {wanted}, got {layer.threshold}")
     if layer.keep is not None and layer.threshold is not None:
         raise ConfigError(f"layer '{layer.name}': give keep or threshold, not both")
     if layer.importance not in IMPORTANCES:

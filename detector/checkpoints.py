@@ -30,7 +30,7 @@ from .manifest import SCORE_EXPONENTS as SCORE_EXPONENTS
 from .manifest import Calibration as Calibration
 from .manifest import Manifest as Manifest
 from .manifest import Precision as Precision
-from .manifest import describe_manifest
+from .manifest import describe_manifest, hash_origin
 from .manifest import read_manifest as read_manifest
 from .network import LayerWeights, QuantisedLayer, check_importance
 from .pillars import PILLAR_FEATURES, POINT_FEATURES
@@ -135,7 +135,8 @@ def find_model(name_or_path: str | Path) -> Path:
 def find_twin(folder: Path) -> Path | None:
     """Return the folder of a model's int8 twin, or None.
 
-    It lies beside the model as NAME-int8, was made from the very weights that the model has now, and prunes as it does.
+    It lies beside the model as NAME-int8, was made from the very weights and thresholds that the model has now, and
+    keeps the same shares.
 
     Raises:
         ModelError: one of the manifests is damaged.
@@ -149,7 +150,7 @@ def find_twin(folder: Path) -> Path | None:
     except ModelError as error:
         raise ModelError(f"{error} (the int8 twin of {folder}: mend or remove it, or use fp32)") from error
     own = read_manifest(folder)
-    same = found.calibration is not None and found.calibration.model_sha256 == own.sha256
+    same = found.calibration is not None and found.calibration.model_sha256 == hash_origin(own)
     return twin if same and _prune_alike(found, own) else None
 
 

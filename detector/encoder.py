@@ -2,7 +2,8 @@
 
 Gates, where a model has them, weigh the points' part and the pillar's own by the density at the pillar.
 
-Sums are taken in the order of the NumPy twin, one rounding per operation, so that both agree to the bit.
+Sums are taken in the order of the NumPy twin, one rounding per operation, so that both agree to the
+bit where there are no gates.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -34,7 +35,7 @@ class Calibration:
         method: that chose the steps of the activations, one of `runtime.quant.METHODS`.
         frames: how many the activations were observed on.
         source: what frames these were, in words, with attributions.
-        model_sha256: hash of the weights that were quantised.
+        model_sha256: hash of the model that was quantised, see `hash_origin`.
     """
 
     method: str
@@ -72,6 +73,17 @@ class Manifest:
     score_exponents: tuple[tuple[float, float], ...]
     precision: Precision = "fp32"
     calibration: Calibration | None = None
+
+
+def hash_origin(manifest: Manifest) -> str:
+    """Return what an int8 model knows its float32 one by: the hash of the weights, with the thresholds if it has some.
+
+    An int8 model has thresholds in other units, so that they cannot be compared later.
+    """
+    thresholds = [layer.threshold for layer in manifest.architecture.layers]
+    if all(threshold is None for threshold in thresholds):
+        return manifest.sha256
+    return hashlib.sha256(f"{manifest.sha256} {thresholds}".encode()).hexdigest()
 
 
 def describe_manifest(manifest: Manifest, sha256: str) -> dict[str, Any]:
@@ -146,11 +158,13 @@ def _read_layer(entry: Any, where: str) -> Layer:
     for key in ("in_channels", "out_channels", "kernel", "stride"):
         _field(entry, key, int, inside)
     _field(entry, "relu", bool, inside)
+    pruning: dict[str, Any] = {}
     for key, kind in _OPTIONAL.items():
         if entry.get(key) is not None:
-            _field(entry, key, kind, inside)
+            value = _field(entry, key, kind, inside)
+            pruning[key] = value if kind is str else float(value)
     inputs = _field(entry, "inputs", list, inside)
-    return Layer(**(entry | {"inputs": tuple(map(str, inputs))}))
+    return Layer(**(entry | pruning | {"inputs": tuple(map(str, inputs))}))
 
 
 def _read_architecture(source: dict[str, Any], where: str) -> Architecture:

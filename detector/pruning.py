@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,12 @@ _LANES = 8  # sums kept apart, so that the additions run beside each other
 
 
 def count_kept(keep: float, active: int) -> int:
-    """Return K = ceil(keep · active); a product that is whole but for rounding is not rounded up."""
-    return math.ceil(round(keep * active, 6))
+    """Return K = ceil(keep · active); a product that is whole but for rounding is not rounded up.
+
+    However small the share, one of the active pillars stays; however large, K is a number that indices reach.
+    """
+    wanted = min(round(keep * active, 6), sys.maxsize)
+    return max(math.ceil(wanted), min(active, 1))
 
 
 def prune(grid: PillarGrid, count: int, weights: NDArray[np.float32] | None = None) -> PillarGrid:
@@ -68,9 +73,11 @@ def prune_below(grid: PillarGrid, threshold: float, weights: NDArray[np.float32]
     """
     if math.isnan(threshold):
         raise UsageError("threshold must be a number, got nan")
-    level = max(threshold, 0.0) ** 2 if weights is None else threshold
+    level = float(threshold)
+    if weights is None:
+        level = max(level, 0.0) * max(level, 0.0)  # beyond the largest float infinity, where ** would raise
     sums = _sum_channels(grid.features, weights)
-    row_ptr, ranks = _select_above(sums, grid.row_ptr, float(level))
+    row_ptr, ranks = _select_above(sums, grid.row_ptr, level)
     return grid if ranks.size == len(grid) else _take(grid, row_ptr, ranks)
 
 

@@ -26,6 +26,7 @@ from .checkpoints import TWIN_SUFFIX, Calibration, Checkpoint
 from .density import measure_density
 from .encoder import EncoderWeights, encode
 from .ground import estimate_ground, split_columns
+from .manifest import hash_origin
 from .network import LayerWeights, Network, QuantisedLayer
 from .pillars import PillarGeometry, pillarise
 
@@ -123,7 +124,7 @@ def apply_steps(checkpoint: Checkpoint, steps: Steps, source: str) -> Checkpoint
         architecture=scale_thresholds(manifest.architecture, steps),
         sha256="",
         precision="int8",
-        calibration=Calibration(steps.method, steps.frames, source, manifest.sha256),
+        calibration=Calibration(steps.method, steps.frames, source, hash_origin(manifest)),
     )
     layers = quantise_layers(manifest.architecture, check_float(checkpoint), steps)
     encoder, step = scale_encoder(checkpoint.encoder, steps.encoder)

@@ -170,7 +170,7 @@ def encode(
 def encode_u8(
     pillars: Pillars, weights: EncoderWeights, step: float, density: PillarDensity | None = None
 ) -> NDArray[np.uint8]:
-    """Twin of encoder.encode_u8, to the bit."""
+    """Twin of encoder.encode_u8, without gates to the bit."""
     levels = np.rint(encode(pillars, weights, density) * np.float32(1 / step))
     return np.asarray(np.clip(levels, 0, 255), np.uint8)
 

@@ -11,6 +11,8 @@ from runs import Options, Run, Train, main, plan_runs, train_runs
 from scores import FrameSet, Score, hash_model, list_real, list_synthetic, score_models
 from tables import Spread, format_table, save_figure, spread, write_json
 
+from colonnade.runtime.files import replace_file
+
 ARMS = Path(__file__).parent / "density"
 BASE = "plain"
 ORDER = ("plain", "augmentation", "density", "both")
@@ -131,7 +133,7 @@ def run_experiment(options: Options, train: Train | None = None) -> str:
     cells = summarise(rows)
     table = format_cells(cells)
     write_json(options.output / "density.json", {"seeds": options.seeds, "runs": rows, "summary": cells})
-    (options.output / "density.md").write_text(table, encoding="utf-8")
+    replace_file(options.output / "density.md", table)
     save_figure(draw(cells), options.output / "density.png")
     return table
 

@@ -14,7 +14,8 @@ from scores import FrameSet, Score, hash_model, list_real, list_synthetic, score
 from tables import Spread, format_table, save_figure, spread, write_json
 from work import Time, Work, choose_points, count_macs, time_models
 
-from colonnade.detector.checkpoints import load_checkpoint, save_checkpoint
+from colonnade.detector.checkpoints import MANIFEST, load_checkpoint, save_checkpoint
+from colonnade.runtime.files import replace_file
 
 ARMS = Path(__file__).parent / "pruning"
 BASE = "dilating"
@@ -115,7 +116,7 @@ def set_thresholds(run: Run, calibration: Sequence[FrameSet]) -> Path:
     from colonnade.detector.thresholds import calibrate_thresholds
 
     folder = run.folder / "model-threshold"
-    if not folder.exists():
+    if not (folder / MANIFEST).exists():  # which is written last
         points = [cloud for frames in calibration for cloud in choose_points(frames, CALIBRATION_FRAMES)]
         save_checkpoint(calibrate_thresholds(load_checkpoint(run.model), points, threads=1), folder)
     return folder
@@ -276,7 +277,7 @@ def run_experiment(options: Options, train: Train | None = None) -> str:
     table = f"AP: mean of {' and '.join(names)}.\n\n{format_summaries(summaries)}\n{format_sets(rows)}"
     content = {"seeds": options.seeds, "judged": names, "runs": rows, "summary": summaries}
     write_json(options.output / "pruning.json", content)
-    (options.output / "pruning.md").write_text(table, encoding="utf-8")
+    replace_file(options.output / "pruning.md", table)
     save_figure(draw(summaries, names), options.output / "pruning.png")
     return table
 

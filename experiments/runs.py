@@ -116,7 +116,7 @@ def read_options(description: str, output: str, arguments: Sequence[str] | None 
         output=given.output / "quick" if quick else given.output,
         jobs=given.jobs,
         samples=_QUICK_SAMPLES if quick else given.samples,
-        seeds=tuple(given.seeds[:1] if quick else given.seeds),
+        seeds=tuple(dict.fromkeys(given.seeds[:1] if quick else given.seeds)),
         only=tuple(given.only),
         frames=_QUICK_FRAMES if quick else given.frames,
         datasets=tuple(given.dataset),

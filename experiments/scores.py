@@ -16,7 +16,7 @@ from colonnade.detector.checkpoints import load_checkpoint
 from colonnade.detector.detector import Detector
 from colonnade.detector.evaluate import LabelledFrame, evaluate_detector, open_dataset
 from colonnade.detector.train.validation import make_labelled_frame
-from colonnade.runtime.errors import DatasetError
+from colonnade.runtime.errors import ConfigError, DatasetError
 from colonnade.runtime.files import replace_file
 
 FIRST_SCENE = 10_000  # behind the scenes of validation, so that nothing was chosen on these
@@ -75,7 +75,11 @@ def _simulate(sensor: str, count: int) -> list[LabelledFrame]:
 def list_real(
     names: Sequence[str], further: Sequence[Path], report: Callable[[str], None] = print
 ) -> list[FrameSet]:
-    """Return the sets of `REAL` called `names` that COLONNADE_DATA has, and the datasets in `further` folders."""
+    """Return the sets of `REAL` called `names` that COLONNADE_DATA has, and the datasets in `further` folders.
+
+    Raises:
+        ConfigError: two sets would be called alike, and share their kept scores.
+    """
     root = Path(os.environ.get("COLONNADE_DATA", ""))
     found = []
     for name, folders in REAL:
@@ -84,7 +88,14 @@ def list_real(
             found.append(FrameSet(name, partial(_open_all, paths)))
         elif name in names:
             report(f"no set {name}: COLONNADE_DATA has no {', '.join(folders)}")
-    return found + [FrameSet(path.resolve().name, partial(_open_all, [path])) for path in further]
+    taken = {name for name, _ in REAL}
+    for path in further:
+        name = path.resolve().name
+        if name in taken:
+            raise ConfigError(f"--dataset {path}: another set is called {name}; give the folder another name")
+        taken.add(name)
+        found.append(FrameSet(name, partial(_open_all, [path])))
+    return found
 
 
 def _open_all(paths: Sequence[Path]) -> Iterable[LabelledFrame]:

@@ -164,7 +164,9 @@ class _Run:
         gates = self.network.encoder.gates
         if gates is None or not bool(torch.isnan(gates.middle).any()):
             return
-        scans = map(load_pooled, list_pool(pool)[:_SCANS_MEASURED])
+        # As many as are there however fast the pool is filled: the same run gets the same clip.
+        most = min(_SCANS_MEASURED, self.config.pool.start_with)
+        scans = map(load_pooled, list_pool(pool)[:most])
         density = sample_density(scans, self.config.training_grid)
         for network in (self.network, self.average):
             assert network.encoder.gates is not None

@@ -47,6 +47,11 @@ def test_layers_keep_all_unless_they_say_otherwise():
     assert swap("entry", keep=0.75).layers[0].keep == 0.75
 
 
+def test_gates_have_no_negative_number_of_channels():
+    with pytest.raises(ConfigError, match="gate_channels must be 0 or more, got -1"):
+        replace(NETWORK, gate_channels=-1)
+
+
 def test_a_share_needs_a_block():
     assert swap("same", keep=1.0).layers[4].pruned
     with pytest.raises(ConfigError, match="'back': keep counts the pillars that enter a block"):

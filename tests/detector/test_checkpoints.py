@@ -151,6 +151,18 @@ def test_a_twin_that_prunes_otherwise_is_not_taken(tmp_path: Path) -> None:
     save_checkpoint(make_pruned(threshold=0.5), tmp_path / "ours")
     save_checkpoint(quantise(load_checkpoint(tmp_path / "ours"), [POINTS]), tmp_path / "ours-int8")
     assert find_twin(tmp_path / "ours") == tmp_path / "ours-int8"
+    save_checkpoint(make_pruned(threshold=0.75), tmp_path / "ours")
+    assert find_twin(tmp_path / "ours") is None  # of the same weights, but other thresholds
+
+
+@pytest.mark.parametrize("pruning", [{"keep": 10**400}, {"threshold": 10**400}])
+def test_pruning_by_numbers_that_are_none_is_refused(tmp_path: Path, pruning: dict[str, object]) -> None:
+    save_checkpoint(make_pruned(keep=0.5), tmp_path)
+    manifest = yaml.safe_load((tmp_path / MANIFEST).read_text(encoding="utf-8"))
+    layer = manifest["layers"][0]
+    edit_manifest(tmp_path, layers=[layer | {"keep": None} | pruning, *manifest["layers"][1:]])
+    with pytest.raises(ModelError, match="too large"):
+        load(tmp_path)
 
 
 def edit_tensor(folder: Path, name: str, change) -> None:

@@ -138,6 +138,7 @@ def test_nothing_to_drop_gives_the_grid_itself():
     assert prune_below(grid, -1.0) is grid
     assert prune_below(empty, 1.0) is empty
     assert len(prune_below(grid, 1e6)) == 0
+    assert len(prune_below(grid, 1e300)) == 0  # its square is no float
     one = PillarGrid.from_coords(np.array([[1, 2]]), np.full((1, 4), 1, np.uint8), (4, 4))
     assert prune_below(one, 2.0) is one
     assert len(prune_below(one, 2.001)) == 0
@@ -147,6 +148,12 @@ def test_the_share_is_rounded_up_but_not_by_rounding_errors():
     assert [count_kept(keep, 10) for keep in (0.5, 0.51, 1.0, 1.1, 1.25)] == [5, 6, 10, 11, 13]
     assert count_kept(1.1, 1000) == 1100
     assert count_kept(0.25, 0) == 0
+
+
+def test_no_share_is_too_small_or_too_large():
+    assert [count_kept(keep, 100) for keep in (5e-324, 1e-12)] == [1, 1]
+    assert [count_kept(keep, 100) >= 100 for keep in (1e300, 1.7e308)] == [True, True]
+    assert [count_kept(keep, 0) for keep in (5e-324, 1.7e308)] == [0, 0]
 
 
 def test_a_negative_count_is_refused():

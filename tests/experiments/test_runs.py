@@ -178,3 +178,4 @@ def test_options_are_read_from_the_command_line(tmp_path: Path) -> None:
     assert quick.samples is not None
     assert (len(quick.seeds), quick.quick) == (1, True)
     assert read_options("x", "runs/x", []).seeds == (1, 2, 3)
+    assert read_options("x", "runs/x", ["--seeds", "4", "4"]).seeds == (4,)

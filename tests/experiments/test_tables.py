@@ -20,7 +20,7 @@ from work import count_macs, time_models
 from colonnade.detector.architecture import Sparsity, build_architecture
 from colonnade.detector.checkpoints import find_model, load_checkpoint, save_checkpoint
 from colonnade.detector.train.config import read_config
-from colonnade.runtime.errors import DatasetError
+from colonnade.runtime.errors import ConfigError, DatasetError
 
 
 def ignore(_: str) -> None:
@@ -114,6 +114,9 @@ def test_real_sets_that_are_not_there_are_left_out(tmp_path: Path, monkeypatch: 
     sets = list_real(["kitti-drive", "kitti", "pandaset"], [tmp_path / "mine"], report=told.append)
     assert [frames.name for frames in sets] == ["kitti-drive", "mine"]
     assert len(told) == 2
+    for alike in ([tmp_path / "a" / "mine", tmp_path / "b" / "mine"], [tmp_path / "kitti"]):
+        with pytest.raises(ConfigError, match="another set is called"):
+            list_real([], alike)
 
 
 def test_mean_and_spread() -> None:

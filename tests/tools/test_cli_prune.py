@@ -92,6 +92,9 @@ def test_only_a_pruned_model_is_replaced_and_only_when_told(
     assert outcome.code == 0, outcome.err
     assert "quantise this one anew" in outcome.err
     assert report_keep(read_manifest(Path("ours")).architecture) == (0.5, 0.5, 0.5)
+    (Path("ours-int8") / MANIFEST).write_text("damaged")
+    outcome = colonnade("prune", pruned_model, "--keep", 0.4, "-o", "ours", "--overwrite")
+    assert outcome.code == 0, outcome.err
     Path("a-file").touch()
     shutil.copytree(tiny_model, "plain")
     for place in ("plain", "ours-int8", "a-file", pruned_model, pruned_model / "inside"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -150,9 +150,13 @@ def _write(checkpoint: Checkpoint, output: Path) -> None:
     """Write the model under its folder's name; warn of an int8 twin that was made from the one that it replaces."""
     from ...detector.checkpoints import MANIFEST, TWIN_SUFFIX, find_twin
     from ...detector.keeping import format_keep, report_keep
+    from ...runtime.errors import ModelError
     from ...runtime.file_names import readable_name
 
-    twin = find_twin(output) if (output / MANIFEST).is_file() else None
+    twin = None
+    if (output / MANIFEST).is_file():
+        with suppress(ModelError):  # a damaged twin is no reason to lose the work that was done
+            twin = find_twin(output)
     manifest = replace(checkpoint.manifest, name=readable_name(output.resolve().name))
     write_model(replace(checkpoint, manifest=manifest), output)
     shares = report_keep(manifest.architecture)
