@@ -95,8 +95,8 @@ def test_the_variants_of_the_edge_network():
     for variant in VARIANTS:
         keep = (1.0, 0.6, 0.5) if variant == "pruned" else ()
         layers = build_architecture(Widths(), 3, Sparsity(variant, keep)).layers
-        blocks = [layer for layer in layers if layer.name.startswith("block") and layer.kind != "strided"]
-        kinds[variant] = [layer.kind == "dilating" for layer in blocks]
+        blocks = [layer for layer in layers if layer.name.startswith("block")]
+        kinds[variant] = [layer.kind == "dilating" for layer in blocks if layer.kind != "strided"]
         assert {layer.name: layer.keep for layer in layers if layer.pruned} == {
             layer.name: keep[int(layer.name[5]) - 1] for layer in blocks if variant == "pruned"
         }
@@ -104,6 +104,20 @@ def test_the_variants_of_the_edge_network():
     assert not any(kinds["submanifold"])
     assert kinds["mixed"] == [False] * 6 + [True] * 2 + [False] * 2
     assert build_architecture(Widths(), 3) == build_architecture(Widths(), 3, Sparsity("mixed"))
+
+
+def test_the_mixed_variant_prunes_where_active_sets_change():
+    layers = build_architecture(Widths(), 3, Sparsity("mixed", (0.8, 0.6, 0.5))).layers
+    assert {layer.name: layer.keep for layer in layers if layer.pruned} == {
+        "block1.1": 0.8,
+        "block2.0": 0.6,
+        "block3.0": 0.5,
+        "block3.1": 0.5,
+        "block3.2": 0.5,
+    }
+    for variant in ("dilating", "submanifold"):
+        with pytest.raises(ConfigError, match="others not"):
+            Sparsity(variant, (1.0, 1.0, 1.0))
 
 
 def test_a_variant_has_the_importance_and_the_shapes_that_were_asked_for():
