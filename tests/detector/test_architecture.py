@@ -140,7 +140,7 @@ def test_a_variant_has_the_importance_and_the_shapes_that_were_asked_for():
         (("odd",), "variant: expected one of"),
         (("pruned",), "needs a share for each of the 3 blocks"),
         (("pruned", (1.0, 1.0)), "needs a share for each"),
-        (("dilating", (1.0, 1.0, 1.0)), "others none"),
+        (("dilating", (1.0, 1.0, 1.0)), "others not"),
         (("pruned", (1.0, 0.0, 1.0)), "shares above 0"),
         (("pruned", (1.0, float("nan"), 1.0)), "shares above 0"),
         (("pruned", (1.0, 1.0, 1.0), "l3"), "importance: expected one of"),
