@@ -30,8 +30,8 @@ def with_thresholds(architecture: Architecture, blocks: str = "123") -> Architec
 def test_the_blocks_are_found_and_reported() -> None:
     assert find_blocks(PRUNED) == (
         ("block1.0", "block1.1"),
-        ("block2.1", "block2.2", "block2.3", "block2.4"),
-        ("block3.1", "block3.2", "block3.3", "block3.4"),
+        ("block2.0", "block2.1", "block2.2", "block2.3", "block2.4"),
+        ("block3.0", "block3.1", "block3.2", "block3.3", "block3.4"),
     )
     assert report_keep(PRUNED) == (1.0, 0.6, 0.5)
     assert report_keep(with_thresholds(PRUNED, "2")) == (1.0, None, 0.5)

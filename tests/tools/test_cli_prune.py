@@ -43,7 +43,9 @@ def test_thresholds(colonnade, pruned_model: Path, recording: Path) -> None:
     layers = read_manifest(Path("bound")).architecture.layers
     assert [layer.name for layer in layers if layer.threshold is not None] == [
         "block1.0",
+        "block2.0",
         "block2.1",
+        "block3.0",
         "block3.1",
     ]
     outcome = colonnade("prune", "bound", "--thresholds", "--frames", recording, "-o", "again")
