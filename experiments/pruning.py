@@ -233,9 +233,8 @@ def draw(summaries: Sequence[Summary], judged: Sequence[str]) -> Any:
             _draw_series(axes, [s for s in summaries if s.arm == arm], name, arm, "s")
         axes.set_xlim(left=0)
         axes.set_xlabel("multiply-accumulates per frame [10⁹]")
-        axes.set_ylabel(
-            f"car BEV AP|R40 at IoU 0.{name[-2]}, mean of {' and '.join(judged)}; bars: all seeds"
-        )
+        axes.set_ylabel(f"car BEV AP|R40 at IoU 0.{name[-2]}")
+        axes.set_title(f"mean of {' and '.join(judged)}; bars: all seeds", fontsize="medium")
         axes.grid(True, color="0.9")
         axes.legend(frameon=False)
     return figure
