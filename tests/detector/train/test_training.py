@@ -18,15 +18,17 @@ from colonnade.detector.detector import Detector  # noqa: E402
 from colonnade.detector.ground import estimate_ground, split_columns  # noqa: E402
 from colonnade.detector.train import train_model  # noqa: E402
 from colonnade.detector.train.augment import Augmentation, LabelledScan  # noqa: E402
-from colonnade.detector.train.config import TrainingConfig, read_config  # noqa: E402
+from colonnade.detector.train.config import Schedule, TrainingConfig, read_config  # noqa: E402
 from colonnade.detector.train.curve import Curve  # noqa: E402
 from colonnade.detector.train.export import describe_model, fold_network  # noqa: E402
+from colonnade.detector.train.loop import OPEN, _Run  # noqa: E402
 from colonnade.detector.train.network import GatherMultiply, SparseNetwork  # noqa: E402
 from colonnade.detector.train.pool import check_classes  # noqa: E402
-from colonnade.detector.train.rules import LayerTable  # noqa: E402
+from colonnade.detector.train.rules import LayerTable, Sites  # noqa: E402
 from colonnade.detector.train.samples import build_sample, collate_samples, place_pillars  # noqa: E402
 from colonnade.detector.train.validation import validate  # noqa: E402
 from colonnade.runtime.errors import ConfigError, CorruptFrameError, DatasetError  # noqa: E402
+from colonnade.runtime.sparse import PillarGrid  # noqa: E402
 
 AGREEMENT = 1e-4  # of the largest output: torch and the sparse engine on real frames
 
@@ -97,6 +99,40 @@ def test_torch_and_engine_prune_alike(kitti_points, importance):
 def test_torch_and_engine_agree_without_real_data():
     points = np.random.default_rng(0).uniform(-40, 40, (4000, 3)).astype(np.float32) * [1, 1, 0.05]
     assert compare_on(points.astype(np.float32)) == 1.0
+
+
+@pytest.mark.parametrize("importance", ["l2", "l1", "learned"])
+def test_the_mask_is_straight_through(importance):
+    sparsity = Sparsity("pruned", (0.5, 0.5, 0.5), importance)
+    network = SparseNetwork(build_architecture(Widths(8, (8, 8, 8), (1, 1, 1), 1, (8, 8), 8), 3, sparsity))
+    randomise(network)
+    spec, module = network.architecture.layers[0], network.layers[0]
+    coords = np.stack(np.divmod(np.arange(12), 4), 1).astype(np.int32)
+    grid = PillarGrid.from_coords(coords, np.zeros((12, 1), np.float32), (3, 4))
+    rows = torch.rand(12, 8, generator=torch.Generator().manual_seed(2)).requires_grad_()
+    norms = torch.sqrt((rows * rows).sum(1) + 1e-12)
+    out, left = network._prune(spec, module, rows, norms, Sites.whole((grid,)))
+    stays = np.zeros(12, bool)
+    stays[left.rows[0]] = True
+    assert stays.sum() == 6
+    score = {"l2": norms, "l1": rows.sum(1)}.get(importance)
+    score = rows @ module.importance if score is None else score
+    assert score[stays].detach().min() >= score[~stays].detach().max()
+    torch.testing.assert_close(out, rows * torch.from_numpy(stays).float()[:, None])
+    out.sum().backward()
+    # A pillar that went hears whether it is missed: its gradient is not that of a constant zero.
+    assert (rows.grad[~stays].abs().sum(1) > 1e-4).all()
+
+
+def test_pruning_opens_wide_and_closes(tmp_path):
+    schedule = Schedule(samples=400, batch=4, opening=0.5)
+    sparsity = Sparsity("pruned", (1.0, 1.0, 1.0))
+    run = _Run(TrainingConfig("x", sparsity=sparsity, schedule=schedule), tmp_path)
+    factors = []
+    for run.step in (0, 25, 50, 99):
+        run.open_pruning()
+        factors.append(run.network.opening)
+    assert factors == [OPEN, (OPEN + 1) / 2, 1.0, 1.0]
 
 
 def test_gather_multiply_has_true_gradients():
